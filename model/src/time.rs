@@ -70,7 +70,8 @@ impl Timestamp {
 
     /// The UTC date and time of day, for text.
     pub fn to_jiff(self) -> jiff::Timestamp {
-        jiff::Timestamp::from_nanosecond(i128::from(self.0)).expect("64-bit nanoseconds lie within jiff's range")
+        jiff::Timestamp::from_nanosecond(i128::from(self.0))
+            .expect("64-bit nanoseconds lie within jiff's range")
     }
 }
 
