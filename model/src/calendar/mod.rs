@@ -211,7 +211,7 @@ impl Calendar {
 
     /// The session that `t` belongs to (`open <= t < close`).
     ///
-    /// Takes about a microsecond. For many timestamps use a [`SessionCursor`], or walk [`Calendar::sessions`].
+    /// Takes a few hundred nanoseconds. For many timestamps use a [`SessionCursor`], or walk [`Calendar::sessions`].
     pub fn session_at(self, t: Timestamp) -> Option<Session> {
         // A session ends on its trade date and begins on it or on the evening before.
         let date = self.local_date(t);
