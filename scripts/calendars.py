@@ -2,7 +2,10 @@
 """Writes the calendar facts that `tradeflow-model` includes: model/src/calendar/facts/{xnys,cme}.csv.
 
 Source: pandas_market_calendars (MIT licence), a maintained package of exchange calendars. Where it is known to be
-wrong or two of its calendars contradict each other, CORRECTIONS below says what is taken instead and on what evidence.
+wrong or two of its calendars contradict each other, the tables below say what is taken instead and on what evidence.
+Closes of Globex from 2009 to August 2026 were also compared, once, with the market-hours database of QuantConnect's
+LEAN: all 157 early closes and the closures agree, but that it lacks the one-off ones of 2012, 2018 and 2025 and the
+12:15 closes of 2023-07-03, 2024-07-03 and 2024-11-29, and lists some regular closes of 16:00.
 Run it again after raising the pinned version or LAST, read the diff, then run scripts/check_calendars.py.
 
     pip install -r scripts/requirements-calendars.txt
@@ -39,6 +42,8 @@ NYSE_CORRECTIONS = {
 
 # Sessions of the source's "CME Globex Equity" calendar that ended otherwise: None for no session, else the close.
 CME_CLOSE_CORRECTIONS = {
+    # The exchange's holiday schedule has the regular close for equity indexes on this eve of Independence Day.
+    dt.date(2006, 7, 3): dt.time(15, 15),
     # Funeral of President Ford: equity index products did not trade (the source's "CME_Equity" agrees).
     dt.date(2007, 1, 2): None,
     # Hurricane Sandy: equity index futures closed at 8:15 on both days (exchange notices of 2012-10-28 and -29).

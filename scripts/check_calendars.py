@@ -67,12 +67,16 @@ def nanos(zone, day, text):
     return int(local.timestamp()) * 1_000_000_000
 
 
+def show(hours):
+    """A session for a message, in UTC."""
+    return hours and " to ".join(f"{dt.datetime.fromtimestamp(n // 10**9, dt.UTC):%d %H:%M}" for n in hours)
+
+
 def compare(title, mine, theirs, known):
     """`known`: date -> why, for the dates that differ on purpose."""
     differ = {day for day in mine.keys() | theirs.keys() if mine.get(day) != theirs.get(day)}
     for day in sorted(differ - known.keys()):
-        show = [v and [dt.datetime.fromtimestamp(n // 10**9, dt.UTC).strftime("%d %H:%M") for n in v] for v in (mine.get(day), theirs.get(day))]
-        problem(f"{title} {day}: ours {show[0]}, source {show[1]}")
+        problem(f"{title} {day}: ours {show(mine.get(day))}, source {show(theirs.get(day))}")
     for day in sorted(known.keys() - differ):
         problem(f"{title} {day}: listed as different ({known[day]}), but equal")
     print(f"{title}: {len(mine)} sessions, {len(differ & known.keys())} known differences")
@@ -120,7 +124,8 @@ def check_cme():
 
     # Apply to the source, by the exchange's notices, what it does not know; everything else must be equal.
     wrong_close = {
-        "2012-10-29": "08:15", "2012-10-30": "08:15", "2018-12-05": "08:30", "2025-01-09": "08:30"
+        "2006-07-03": "15:15", "2012-10-29": "08:15", "2012-10-30": "08:15", "2018-12-05": "08:30",
+        "2025-01-09": "08:30",
     }  # fmt: skip
     for day, close in wrong_close.items():
         day = dt.date.fromisoformat(day)

@@ -86,6 +86,8 @@ fn globex_on_well_known_days() {
     // Holidays: half days, and resumption at 17:00 after them.
     assert_hours(cme, date(2006, 1, 16), "01-15 17:00", "01-16 10:30");
     assert_hours(cme, date(2006, 1, 17), "01-16 17:00", "01-17 15:15");
+    assert_hours(cme, date(2006, 7, 3), "07-02 17:00", "07-03 15:15");
+    assert_hours(cme, date(2006, 7, 4), "07-03 15:30", "07-04 10:30");
     assert_hours(cme, date(2013, 7, 3), "07-02 17:00", "07-03 12:15");
     assert_hours(cme, date(2013, 7, 4), "07-03 17:00", "07-04 10:30");
     assert_hours(cme, date(2024, 11, 28), "11-27 17:00", "11-28 12:00");
