@@ -29,7 +29,7 @@ bench: ## speed and memory; BENCH_FLAGS=--peers times vectorbt and backtesting.p
 
 deny: ## licences, bans and sources of the dependencies (installs cargo-deny once)
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
-	cargo deny --locked check licenses bans sources
+	cargo deny --locked check --hide-inclusion-graph licenses bans sources
 
 clean: ## remove what was built and the Python environments; ./data stays
 	cargo clean

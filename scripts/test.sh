@@ -2,7 +2,7 @@
 # All checks, in the order in which they are cheapest to fail; each runs even when an earlier one failed, so that one
 # run shows everything. Ends with a summary, and with an exit status other than 0 when any failed.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 summary=()
 failed=0
@@ -21,6 +21,7 @@ step() {
     [ "$result" = ok ]
 }
 
+# shellcheck disable=SC2329 # called through step
 python_tests() {
     local python
     python=$(scripts/setup-python.sh test) || return 1

@@ -39,15 +39,14 @@ def with_polars(folder) -> dict[str, list]:
 
 
 def with_duckdb(folder) -> dict[str, list]:
-    """DuckDB holds an instant in microseconds, which minute and daily bars do not exceed."""
-    times = ", ".join(f"epoch_us({name}) * 1000 AS {name}" for name in TIMES)
+    times = ", ".join(f"epoch_ns({name}) AS {name}" for name in TIMES)
     source = f"read_parquet('{folder}/**/*.parquet', hive_partitioning = true)"
     query = f"SELECT {times}, {', '.join(DECIMALS)} FROM {source} ORDER BY ts_event"
     types = {name: kind for name, kind, *_ in duckdb.sql(f"DESCRIBE SELECT * FROM {source}").fetchall()}
     for name in DECIMALS:
         assert types[name].startswith("DECIMAL(18"), types[name]
     for name in TIMES:
-        assert types[name].startswith("TIMESTAMP"), types[name]
+        assert types[name] == "TIMESTAMPTZ_NS"
     columns = duckdb.sql(query).fetchall()
     return dict(zip([*TIMES, *DECIMALS], map(list, zip(*columns))))
 
@@ -108,16 +107,16 @@ def test_the_sample_reads_the_same_in_every_tool(sample_catalog):
         assert decimals, f"no decimal column below {folder.name}"
 
         frame = pd.read_parquet(folder, dtype_backend="pyarrow")
-        times = [frame.ts_event.min().value // 1000, frame.ts_event.max().value // 1000]
+        times = [frame.ts_event.min().value, frame.ts_event.max().value]
         by_pandas = [len(frame), *times, *(frame[name].sum() for name in decimals)]
 
-        time = polars.col("ts_event").dt.epoch("us")
+        time = polars.col("ts_event").dt.epoch("ns")
         columns = [polars.len(), time.min().alias("first"), time.max().alias("last"), *map(polars.sum, decimals)]
         by_polars = list(polars.scan_parquet(files, hive_partitioning=True).select(columns).collect().row(0))
 
         sums = ", ".join(f"sum({name})" for name in decimals)
-        query = f"SELECT count(*), min(epoch_us(ts_event)), max(epoch_us(ts_event)), {sums} FROM read_parquet('{files}')"
-        by_duckdb = list(duckdb.sql(query).fetchone())
+        query = f"SELECT count(*), min(epoch_ns(ts_event)), max(epoch_ns(ts_event)), {sums} FROM read_parquet('{files}')"
+        by_duckdb = list(duckdb.sql(query).fetchall()[0])
 
         assert by_pandas[0] > 0
         assert by_pandas == by_polars == by_duckdb

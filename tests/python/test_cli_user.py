@@ -30,10 +30,11 @@ def test_two_lines_import_and_backtest_the_real_minutes(tmp_path):
     summary = json.loads(out, parse_float=Decimal)
     assert summary.keys() >= KEYS
     assert summary["bars"] == 1_025_708
-    assert summary["trades"] > 10_000
-    # 10 bps a side on the whole equity, twenty thousand times: next to nothing is left, and it is never negative.
-    assert 0 <= Decimal(summary["final_equity"]) < 100_000
-    assert -1 <= Decimal(summary["total_return"]) < 0
+    # There are 14,123 crosses up that a cross down follows. 10 bps a side on all the equity leave a fraction e^-24 of
+    # it by then, so that the last orders are below any increment: fewer trades, and never less than nothing left.
+    assert 10_000 < summary["trades"] <= 14_123
+    assert 0 <= Decimal(summary["final_equity"]) < 10
+    assert -1 <= Decimal(summary["total_return"]) < Decimal("-0.99999")
     assert (tmp_path / summary["results"] / "trades.parquet").exists()
     assert (tmp_path / "data").is_dir(), "the defaults are under ./data"
 
