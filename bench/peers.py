@@ -18,7 +18,7 @@ FAST, SLOW, CASH, FEE = 10, 50, 1_000_000, 0.001
 
 def bars(catalog: str) -> pd.DataFrame:
     columns = ["ts_open", "open", "high", "low", "close", "volume"]
-    frame = pd.read_parquet(f"{catalog}/kind=bar/interval=1m/symbol=BTCUSD", columns=columns).sort_values("ts_open")
+    frame = pd.read_parquet(f"{catalog}/kind=bar/interval=1m/price=last/symbol=BTCUSD", columns=columns).sort_values("ts_open")
     frame = frame[(frame.ts_open >= "2017-01-01T00:00Z") & (frame.ts_open < "2019-01-01T00:00Z")]
     return frame.set_index(frame.pop("ts_open").dt.tz_localize(None)).astype(float)
 

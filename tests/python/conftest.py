@@ -48,6 +48,9 @@ def sma_cross_arguments(market: markets.Market, fast=10, slow=20, fee_bps=0, dir
     ]
 
 
+# Amounts in dollars are written with six decimals, rounded half to even from the exact ledger.
+HALF_A_UNIT = Decimal("0.0000005")
+
 # The cap on a fill's share of the bar's volume is on by default; the oracles fill the whole quantity at once.
 NO_VOLUME_CAP = ("--volume-cap", "none")
 
@@ -60,7 +63,7 @@ class Imported:
     catalog: Path
 
     def folder(self) -> Path:
-        return self.catalog / "kind=bar" / f"interval={self.market.interval}" / f"symbol={self.market.symbol}"
+        return self.catalog / "kind=bar" / f"interval={self.market.interval}" / "price=last" / f"symbol={self.market.symbol}"
 
 
 @pytest.fixture(scope="session", params=markets.MARKETS)

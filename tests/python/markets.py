@@ -75,15 +75,19 @@ def btcusd_may_2017(folder: Path) -> Market:
 
 
 def generated_minutes(folder: Path) -> Market:
-    """A seeded walk in coarse steps over a small range: averages touch and tie often, which real prices do rarely."""
+    """A seeded walk in coarse steps over a small range: averages touch and tie often, which real prices do rarely.
+
+    It begins with twenty falling closes and a leap, so that SMA 10/20 crosses at the very first bar at which it can."""
     rng = random.Random(20170501)
     start_ms = int(datetime(2020, 2, 28, tzinfo=timezone.utc).timestamp()) * 1000
-    rows, close = [], 400
+    rows, close = [], 420
     for minute in range(4 * 1440):
-        if rng.random() < 0.03:
+        if minute > 20 and rng.random() < 0.03:
             continue  # minutes without a trade are omitted
         open_ = close + rng.choice((-1, 0, 0, 1))
-        close = max(300, min(500, open_ + rng.choice((-2, -1, 0, 0, 1, 2))))
+        close = max(300, min(600, open_ + rng.choice((-2, -1, 0, 0, 1, 2))))
+        if minute <= 20:
+            close = 420 - minute if minute < 20 else 560
         high, low = max(open_, close) + rng.randrange(2), min(open_, close) - rng.randrange(2)
         text = [f"{price / 4:.2f}" for price in (open_, high, low, close)]
         rows.append([str(start_ms + minute * 60_000), *text, f"{rng.randrange(10, 10**6) / 1000:.3f}"])

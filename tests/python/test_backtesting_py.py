@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import oracle
-from conftest import backtest, sma_cross_arguments
+from conftest import HALF_A_UNIT, backtest, sma_cross_arguments
 from oracle import Outcome, Trade
 
 FAST, SLOW, CASH = 10, 20, Decimal(100_000)
@@ -42,13 +42,13 @@ def test_the_program_equals_backtesting_py(imported, tmp_path, fee_bps, directio
 
 
 @runs
-def test_the_program_equals_the_plain_simulation_exactly(imported, tmp_path, fee_bps, direction):
+def test_the_program_equals_the_plain_simulation_to_the_last_decimal(imported, tmp_path, fee_bps, direction):
     expected = of_market(oracle.simulate, imported.market, fee_bps, direction)
     summary, closed, still_open = run_program(imported, tmp_path, fee_bps, direction)
     assert closed == as_seen(imported.market, expected.closed)
     assert still_open == as_seen(imported.market, expected.open)
-    assert Decimal(summary["final_equity"]) == expected.final_equity
-    assert Decimal(summary["fees"]) == expected.fees
+    assert abs(Decimal(summary["final_equity"]) - expected.final_equity) <= HALF_A_UNIT
+    assert abs(Decimal(summary["fees"]) - expected.fees) <= HALF_A_UNIT
     assert summary["bars"] == len(imported.market.bars)
 
 
