@@ -1,0 +1,1 @@
+//! Bars from trades, quotes and finer bars.
