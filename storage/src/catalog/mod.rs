@@ -15,19 +15,40 @@
 //!
 //! All calls block. Inside an async runtime, call them from a blocking thread.
 
+mod content;
+mod decode;
+mod encode;
 mod error;
+mod instruments;
 mod key;
+mod merge;
+mod reader;
+mod rows;
+mod schema;
+mod store;
+mod writer;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use object_store::ObjectStore;
 use tradeflow_model::market::{Columns, SeriesKind};
 use tradeflow_model::plan::DataFile;
-use tradeflow_model::{Instrument, InstrumentId, SeriesId, Symbol, Timestamp};
+use tradeflow_model::{Instrument, Symbol, Timestamp};
+
+use decode::{FOOTER_GUESS_BYTES, Footer, footer_of_tail};
+use store::Store;
 
 pub use error::CatalogError;
 pub use key::{Partition, Partitioning, SeriesKey};
+pub use reader::ChunkReader;
+pub use writer::CatalogWriter;
 
-/// A catalog of market data.
+/// A catalog of market data. Cheap to clone; clones share one connection.
 #[derive(Debug, Clone)]
-pub struct Catalog {}
+pub struct Catalog {
+    store: Store,
+}
 
 /// What to do with a bar that differs from the one in the catalog at the same open time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -92,16 +113,37 @@ pub struct FileInfo {
     pub sources: Vec<String>,
 }
 
+/// What a commit wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CommitReport {
+    /// Data files written.
+    pub files_written: u64,
+    /// Their bytes.
+    pub bytes_written: u64,
+}
+
 impl Catalog {
     /// Opens the catalog at a folder, a `file://` URL, or (with the cargo feature `cloud`) an `s3://`, `az://` or
-    /// `gs://` URL, with credentials from the usual environment variables. A folder that is not there yet is
-    /// created with the first write.
+    /// `gs://` URL, with credentials from the environment variables that the vendors' tools use. A folder that is
+    /// not there yet is an empty catalog; it is created with the first write.
     ///
     /// # Errors
     /// When the address can't be understood or its feature is not built in.
     pub fn open(url: &str) -> Result<Self, CatalogError> {
-        let _ = url;
-        unimplemented!()
+        Ok(Self { store: Store::open(url)? })
+    }
+
+    /// A catalog on a store that the caller made, in memory for example. `url` is for messages.
+    ///
+    /// # Errors
+    /// When its runtime can't be started.
+    pub fn on_store(url: &str, store: Arc<dyn ObjectStore>) -> Result<Self, CatalogError> {
+        Ok(Self { store: Store::of(url, store)? })
+    }
+
+    /// The address, as it was given.
+    pub fn url(&self) -> &str {
+        self.store.url()
     }
 
     /// The instruments, sorted by symbol.
@@ -109,7 +151,11 @@ impl Catalog {
     /// # Errors
     /// When the store fails or a definition can't be read.
     pub fn instruments(&self) -> Result<Vec<Instrument>, CatalogError> {
-        unimplemented!()
+        let mut found = Vec::new();
+        for symbol in instruments::symbols(&self.store)? {
+            found.extend(instruments::read(&self.store, &symbol)?);
+        }
+        Ok(found)
     }
 
     /// The definition of an instrument; `None` when there is none.
@@ -117,17 +163,17 @@ impl Catalog {
     /// # Errors
     /// When the store fails or the definition can't be read.
     pub fn instrument(&self, symbol: &Symbol) -> Result<Option<Instrument>, CatalogError> {
-        let _ = symbol;
-        unimplemented!()
+        instruments::read(&self.store, symbol)
     }
 
-    /// Adds or replaces a definition.
+    /// Adds or replaces a definition. An equal one is left alone.
     ///
     /// # Errors
     /// When it would change the scale of prices or sizes while there is data at the old one, or the store fails.
     pub fn put_instrument(&self, instrument: &Instrument) -> Result<(), CatalogError> {
-        let _ = instrument;
-        unimplemented!()
+        let mut writer = self.writer()?;
+        writer.put_instrument(instrument)?;
+        writer.commit().map(|_| ())
     }
 
     /// All series, sorted by symbol and kind, from listing and footers alone.
@@ -135,7 +181,26 @@ impl Catalog {
     /// # Errors
     /// When the store fails or a footer can't be read.
     pub fn series(&self) -> Result<Vec<SeriesInfo>, CatalogError> {
-        unimplemented!()
+        let mut all: Vec<SeriesInfo> = Vec::new();
+        for (path, bytes) in self.store.list("")? {
+            let Some((key, _)) = SeriesKey::of_path(&path) else { continue };
+            let footer = self.footer(&key, &path, bytes)?;
+            // The listing is sorted by path, so the files of a series stand together.
+            let Some(info) = all.last_mut().filter(|info| info.key == key) else {
+                let Footer { rows, first, last, sources, .. } = footer;
+                all.push(SeriesInfo { key, rows, files: 1, bytes, first, last, sources });
+                continue;
+            };
+            info.rows += footer.rows;
+            info.files += 1;
+            info.bytes += bytes;
+            info.first = info.first.min(footer.first);
+            info.last = info.last.max(footer.last);
+            let sources: BTreeSet<_> = info.sources.drain(..).chain(footer.sources).collect();
+            info.sources = sources.into_iter().collect();
+        }
+        all.sort_by_cached_key(|info| (info.key.symbol.clone(), info.key.kind.rank(), info.key.to_string()));
+        Ok(all)
     }
 
     /// The files of a series that hold rows with `from ≤ key time < to`, in time order, from footers alone.
@@ -148,8 +213,52 @@ impl Catalog {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<FileInfo>, CatalogError> {
-        let _ = (key, from, to);
-        unimplemented!()
+        let mut files = Vec::new();
+        for (path, bytes, partition) in self.list(key)? {
+            let (start, end) = partition.bounds();
+            if end <= from || start >= to {
+                continue;
+            }
+            let Footer { rows, first, last, sources, content, .. } = self.footer(key, &path, bytes)?;
+            if last < from || first >= to {
+                continue;
+            }
+            files.push(FileInfo {
+                file: DataFile { path, bytes, digest: content },
+                rows,
+                first,
+                last,
+                sources,
+            });
+        }
+        Ok(files)
+    }
+
+    /// Paths, sizes and partitions of a series' files, in time order.
+    fn list(&self, key: &SeriesKey) -> Result<Vec<(String, u64, Partition)>, CatalogError> {
+        let Some(folder) = key.folder() else { return Ok(Vec::new()) };
+        let mut files = Vec::new();
+        for (path, bytes) in self.store.list(&folder)? {
+            if let Some((_, partition)) = SeriesKey::of_path(&path).filter(|(found, _)| found == key) {
+                files.push((path, bytes, partition));
+            }
+        }
+        files.sort_by_key(|(_, _, partition)| *partition);
+        Ok(files)
+    }
+
+    fn footer(&self, key: &SeriesKey, path: &str, bytes: u64) -> Result<Footer, CatalogError> {
+        let corrupt = |why| CatalogError::Corrupt { path: path.into(), why };
+        let mut wanted = FOOTER_GUESS_BYTES.min(bytes);
+        loop {
+            let tail = self.store.tail(path, wanted)?;
+            match footer_of_tail(key, &tail, bytes) {
+                Ok(footer) => return Ok(footer),
+                Err(Ok(more)) if more > wanted => wanted = more,
+                Err(Ok(_)) => return Err(corrupt("has a footer that contradicts its own length".into())),
+                Err(Err(why)) => return Err(corrupt(why)),
+            }
+        }
     }
 
     /// Merges rows into a series and writes at once; [`Self::writer`] merges many pieces and writes at the end.
@@ -164,21 +273,21 @@ impl Catalog {
         conflict: ConflictPolicy,
     ) -> Result<MergeReport, CatalogError> {
         let mut writer = self.writer()?;
-        let mut report = writer.merge(key, source, rows, conflict)?;
-        let commit = writer.commit()?;
-        report.files_written = commit.files_written;
+        let report = writer.merge(key, source, rows, conflict)?;
+        writer.commit()?;
         Ok(report)
     }
 
-    /// Begins to write. One writer at a time: the call waits for another to end (local catalogs).
+    /// Begins to write. One writer at a time: on a folder the call waits for another to end, in this process or any
+    /// other; on a bucket, which has no lock, the commit of the slower one fails with [`CatalogError::Raced`].
     ///
     /// # Errors
     /// When the lock can't be taken.
     pub fn writer(&self) -> Result<CatalogWriter, CatalogError> {
-        unimplemented!()
+        CatalogWriter::new(self.store.clone())
     }
 
-    /// Reads files of a series, `batch_rows` rows at a time.
+    /// Reads files of a series, in the order given, at most `batch_rows` rows at a time.
     pub fn reader(
         &self,
         instrument: &Instrument,
@@ -186,8 +295,7 @@ impl Catalog {
         files: Vec<DataFile>,
         batch_rows: usize,
     ) -> ChunkReader {
-        let _ = (instrument, kind, files, batch_rows);
-        unimplemented!()
+        ChunkReader::new(self.store.clone(), instrument, kind, files, batch_rows)
     }
 
     /// All rows of a series with `from ≤ key time < to`, in one piece.
@@ -195,88 +303,15 @@ impl Catalog {
     /// # Errors
     /// When there is no such instrument, or as [`Self::files`] and [`ChunkReader`].
     pub fn read(&self, key: &SeriesKey, from: Timestamp, to: Timestamp) -> Result<Columns, CatalogError> {
-        let _ = (key, from, to);
-        unimplemented!()
-    }
-}
-
-/// Changes to a catalog that are written together: [`Self::merge`] and [`Self::put_instrument`] check and prepare,
-/// [`Self::commit`] writes. Nothing is written before; dropping the writer leaves the catalog as it was.
-pub struct CatalogWriter {}
-
-impl CatalogWriter {
-    /// Adds or replaces a definition, for the merges that follow as well.
-    ///
-    /// # Errors
-    /// As [`Catalog::put_instrument`].
-    pub fn put_instrument(&mut self, instrument: &Instrument) -> Result<(), CatalogError> {
-        let _ = instrument;
-        unimplemented!()
-    }
-
-    /// Merges rows, sorted by key time (equal times in their own order), into a series.
-    ///
-    /// Bars counted in time are keyed by `ts_open`: an equal bar collapses, a different one is a conflict. Of two
-    /// bars that differ in `ts_init` alone the earlier is kept. Trades, quotes, actions and bars counted in ticks,
-    /// volume or notional merge as multisets of whole rows: of a row that is there `m` times and given `n` times
-    /// `max(m, n)` remain, those that were there first. All rows of one instant must therefore come in one call.
-    ///
-    /// # Errors
-    /// For rows of another kind, not sorted, or overlapping; for a conflict under `Reject`; for a file that can't
-    /// be read. Nothing of the call is kept then.
-    pub fn merge(
-        &mut self,
-        key: &SeriesKey,
-        source: &str,
-        rows: &Columns,
-        conflict: ConflictPolicy,
-    ) -> Result<MergeReport, CatalogError> {
-        let _ = (key, source, rows, conflict);
-        unimplemented!()
-    }
-
-    /// Writes what changed, file by file, each atomically.
-    ///
-    /// # Errors
-    /// When the store fails. Files written until then stay; each is whole, and running the same merges again
-    /// completes the work.
-    pub fn commit(self) -> Result<CommitReport, CatalogError> {
-        unimplemented!()
-    }
-}
-
-/// What a commit wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CommitReport {
-    /// Data files written.
-    pub files_written: u64,
-    /// Their bytes.
-    pub bytes_written: u64,
-}
-
-/// Reads files one after another in pieces; see [`Catalog::reader`]. Ends after the first error.
-pub struct ChunkReader {}
-
-impl ChunkReader {
-    /// Only rows with `from ≤ key time < to`.
-    #[must_use]
-    pub fn between(self, from: Timestamp, to: Timestamp) -> Self {
-        let _ = (from, to);
-        self
-    }
-
-    /// The ids that corporate actions carry in themselves (other kinds get theirs from the batch); 0 otherwise.
-    #[must_use]
-    pub fn with_ids(self, series: SeriesId, instrument: InstrumentId) -> Self {
-        let _ = (series, instrument);
-        self
-    }
-}
-
-impl Iterator for ChunkReader {
-    type Item = Result<Columns, CatalogError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        unimplemented!()
+        const PIECE_ROWS: usize = 1 << 20;
+        let instrument = self.instrument(&key.symbol)?;
+        let instrument =
+            instrument.ok_or_else(|| CatalogError::NoInstrument { symbol: key.symbol.clone() })?;
+        let files = self.files(key, from, to)?.into_iter().map(|info| info.file).collect();
+        let mut all = rows::empty(key.kind);
+        for piece in self.reader(&instrument, key.kind, files, PIECE_ROWS).between(from, to) {
+            rows::append(&mut all, &piece?);
+        }
+        Ok(all)
     }
 }
