@@ -1,7 +1,7 @@
 //! The bytes of a Parquet file to rows, in pieces, and what its footer alone tells.
 //!
-//! Every file is checked while it is read: its schema before the first row, the digest of its content after the last.
-//! A damaged file is an error with its path, never a panic and never other rows.
+//! A file's seal and schema are checked before its first row is decoded: a damaged file is an error with its path,
+//! never a panic and never other rows.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,9 +19,9 @@ use tradeflow_model::market::{QuoteColumns, TradeColumns};
 use tradeflow_model::{BarColumns, CorporateAction, Digest, InstrumentId, Money, SeriesId, Timestamp};
 
 use super::SeriesKey;
-use super::content::ContentDigest;
 use super::encode::{VERSION, aggressor_word};
 use super::schema::{self, Scales};
+use super::seal;
 
 /// What the footer of a file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +119,6 @@ pub(crate) struct FileReader {
     integers: Vec<ColumnStream<Int64Type>>,
     words: Option<ColumnStream<ByteArrayType>>,
     amounts: Option<ColumnStream<FixedLenByteArrayType>>,
-    content: ContentDigest,
     ids: (SeriesId, InstrumentId),
 }
 
@@ -127,6 +126,7 @@ impl FileReader {
     /// Reads the footer and checks the schema.
     pub(crate) fn open(key: &SeriesKey, scales: Scales, bytes: Bytes) -> Result<Self, String> {
         guarded(|| {
+            seal::check(&bytes)?;
             let file = SerializedFileReader::new(bytes).map_err(|e| e.to_string())?;
             let footer = Footer::of(key, file.metadata())?;
             schema::check(file.metadata().file_metadata().schema_descr(), key.kind, scales)?;
@@ -140,10 +140,9 @@ impl FileReader {
                     _ => integers.push(ColumnStream::new(index, name)),
                 }
             }
-            let content = ContentDigest::new(key.kind, scales, footer.init_is_event);
             let (rows_left, kind) = (footer.rows, key.kind);
             let ids = (SeriesId(0), InstrumentId(0));
-            Ok(Self { file, kind, footer, rows_left, integers, words, amounts, content, ids })
+            Ok(Self { file, kind, footer, rows_left, integers, words, amounts, ids })
         })
     }
 
@@ -211,10 +210,6 @@ impl FileReader {
             SeriesKind::SessionOpens | SeriesKind::SessionCloses => Columns::Sessions(Vec::new()),
         };
         self.rows_left -= rows as u64;
-        self.content.add(&columns);
-        if self.rows_left == 0 && self.content.finish() != self.footer.content {
-            return Err("is damaged: its rows do not have the digest that was recorded with them".into());
-        }
         Ok(columns)
     }
 

@@ -19,6 +19,7 @@ use tradeflow_model::{CorporateAction, Digest};
 use super::SeriesKey;
 use super::content::ContentDigest;
 use super::schema::{Field, Scales, fields, message_type};
+use super::seal;
 
 /// Rows of a row group. A month of minutes is one; a busy day of ticks is several, so that readers of a part of it
 /// can skip by the statistics.
@@ -27,20 +28,13 @@ const ROW_GROUP_ROWS: usize = 1 << 17;
 /// The version of this layout.
 pub(crate) const VERSION: &str = "1";
 
-/// A file made of rows.
-#[derive(Debug, Clone)]
-pub(crate) struct Encoded {
-    pub(crate) bytes: Bytes,
-    pub(crate) content: Digest,
-}
-
 /// The Parquet file of `rows`, which are sorted and not empty. The same rows and sources always give the same bytes.
 pub(crate) fn encode(
     key: &SeriesKey,
     scales: Scales,
     sources: &BTreeSet<String>,
     rows: &Columns,
-) -> Result<Encoded, ParquetError> {
+) -> Result<Bytes, ParquetError> {
     let init_is_event = init_is_event(rows);
     let mut content = ContentDigest::new(key.kind, scales, init_is_event);
     content.add(rows);
@@ -54,7 +48,9 @@ pub(crate) fn encode(
         write_group(&mut group, rows, range)?;
         group.close()?;
     }
-    Ok(Encoded { bytes: file.into_inner()?.into(), content })
+    let mut bytes = file.into_inner()?;
+    seal::put(&mut bytes).map_err(|why| ParquetError::General(format!("the new file {why}")))?;
+    Ok(bytes.into())
 }
 
 /// Whether `ts_init` repeats `ts_event` in every row, as it does in all history that was not recorded live.
@@ -85,6 +81,7 @@ fn properties(
     if init_is_event {
         metadata.push(("tradeflow.ts_init", "ts_event".to_owned()));
     }
+    metadata.push((seal::SEAL, String::from_utf8_lossy(&seal::BLANK).into_owned()));
     let metadata = metadata.into_iter().map(|(name, value)| KeyValue::new(name.to_owned(), value)).collect();
     let sorted_by = fields(key.kind).iter().position(|(name, _)| *name == key.key_time_name());
     let sorting = sorted_by.map(|column| {
@@ -111,9 +108,28 @@ fn properties(
     builder.build()
 }
 
+/// See the table at [`encoding`].
 const ZSTD_LEVEL: i32 = 3;
 
 /// The encoding of a column; `None` for a dictionary.
+///
+/// Measured on 1,025,708 minutes of BTCUSD at eight decimals, in 24 files, for one column, on one thread:
+///
+/// | column | encoding | zstd | MB | decode, ms | encode, ms |
+/// |---|---|---|---|---|---|
+/// | time | delta | 3 | 0.07 | 1.7 | 6 |
+/// | time | plain | 3 | 4.3 | 7.5 | 39 |
+/// | close | delta | none | 4.2 | 1.2 | 6 |
+/// | close | delta | 1 | 3.6 | 5.4 | 15 |
+/// | close | delta | 3 | 3.0 | 5.2 | 28 |
+/// | close | delta | 6 | 2.5 | 6.5 | 65 |
+/// | close | dictionary | 3 | 3.0 | 6.6 | 32 |
+/// | close | byte stream split | 3 | 3.5 | 5.5 | 22 |
+/// | close | plain | 3 | 2.8 | 10.9 | 36 |
+/// | volume | delta | 3 | 4.6 | 1.9 | 9 |
+/// | volume | byte stream split | 3 | 4.3 | 5.2 | 15 |
+/// | volume | dictionary | 3 | 6.8 | 12.5 | 76 |
+/// | volume | plain | 3 | 4.8 | 10.6 | 45 |
 fn encoding(field: Field) -> Option<Encoding> {
     match field {
         Field::Time | Field::Price | Field::Size => Some(Encoding::DELTA_BINARY_PACKED),

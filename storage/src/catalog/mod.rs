@@ -25,6 +25,7 @@ mod merge;
 mod reader;
 mod rows;
 mod schema;
+mod seal;
 mod store;
 mod writer;
 

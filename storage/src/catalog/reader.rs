@@ -11,8 +11,8 @@ use super::{CatalogError, SeriesKey, rows};
 
 /// Reads files one after another in pieces; see [`super::Catalog::reader`]. Ends after the first error.
 ///
-/// Only the file being read is in memory, compressed, beside the piece handed out. The digest of a file's content is
-/// checked with its last piece: earlier pieces of a damaged file may have been handed out before the error.
+/// Only the file being read is in memory, compressed, beside the piece handed out. The digest of a file's bytes is
+/// checked before its first piece is handed out.
 pub struct ChunkReader {
     store: Store,
     key: SeriesKey,

@@ -175,7 +175,7 @@ impl CatalogWriter {
         }
         sources.insert(task.source.replace(';', ","));
         let encoded = encode(task.key, scales, &sources, &merged).map_err(|e| corrupt(e.to_string()))?;
-        Ok((counts, Some((path, (encoded.bytes, version)))))
+        Ok((counts, Some((path, (encoded, version)))))
     }
 
     /// Writes what changed, file by file, each atomically; definitions of instruments first.
