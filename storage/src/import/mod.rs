@@ -1,0 +1,1 @@
+//! Foreign files into the catalog. (Being written.)

@@ -1,0 +1,1 @@
+//! Realistic data from a seed.
