@@ -1,1 +1,4 @@
 //! stub
+
+pub mod dataflow;
+pub mod reference;

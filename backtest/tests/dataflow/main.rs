@@ -1,0 +1,4 @@
+//! The drivers against each other: the synchronous reference, threads, and real processes over TCP.
+
+mod synthetic;
+mod threads;
