@@ -217,9 +217,13 @@ impl<'a> Joining<'a> {
                 let own = self.ports[0];
                 self.ports = ports;
                 self.ports[0] = own;
+                self.deadline = Instant::now() + self.cluster.timeouts.connect;
                 return Ok(());
             }
-            self.wait_turn(0, ": not all processes have joined it", watch)?;
+            // Process 0 has a deadline of its own, and its heartbeat is watched.
+            self.shared.check()?;
+            watch()?;
+            self.shared.wait_a_little(RETRY);
         }
     }
 
@@ -303,8 +307,10 @@ impl<'a> Joining<'a> {
         let mut controlled = vec![own != 0; processes];
         controlled[own] = true;
         loop {
-            let missing =
-                (own + 1..processes).find(|process| !controlled[*process] || self.data[*process].is_none());
+            // A process that is there may itself be waiting for one that is not: that one is named.
+            let mut above = own + 1..processes;
+            let missing = above.clone().find(|process| !controlled[*process]);
+            let missing = missing.or_else(|| above.find(|process| self.data[*process].is_none()));
             let Some(missing) = missing else { return Ok(()) };
             let stream = match listener.accept() {
                 Ok((stream, _)) => stream,

@@ -263,7 +263,7 @@ where
     };
     let (batches, rows) = shared.dispatched();
     shared.update(|state| state.ended = Some(Outcome { batches, rows, stopped }));
-    hand_out(Feed::End(batches));
+    hand_out(Feed::End);
     Ok(())
 }
 

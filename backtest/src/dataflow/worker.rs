@@ -38,8 +38,8 @@ const PARK_MAX: Duration = Duration::from_secs(1);
 pub(super) enum Feed {
     /// The next batch.
     Batch(Arc<MarketBatch>),
-    /// There were so many batches.
-    End(u64),
+    /// There are no more.
+    End,
 }
 
 /// What a shard made at one timestamp.
@@ -85,11 +85,11 @@ where
         }
     }
 
-    let end = Rc::new(Cell::new(None));
+    let ended = Rc::new(Cell::new(false));
     let (input, probe) = worker.dataflow::<u64, _, _>(|scope| {
         let (input, batches) = scope.new_input::<Feed>();
         let pieces = run_shards(batches, shards, Arc::clone(&shared));
-        let (probe, _) = collect(pieces, Rc::clone(&end), deliveries, Arc::clone(&shared)).probe();
+        let (probe, _) = collect(pieces, Rc::clone(&ended), deliveries, Arc::clone(&shared)).probe();
         (input, probe)
     });
 
@@ -103,9 +103,9 @@ where
                     handle.send(Feed::Batch(batch));
                     handle.advance_to(next);
                 }
-                Ok(Feed::End(batches)) => {
-                    end.set(Some(batches));
-                    handle.send(Feed::End(batches));
+                Ok(Feed::End) => {
+                    ended.set(true);
+                    handle.send(Feed::End);
                     input = None;
                 }
                 // Empty, or the dispatcher has failed: it wakes this thread in either case.
@@ -148,7 +148,7 @@ fn run_shards<'scope, S: Shard>(
                                 Place::Shard { shard: *shard, batch: Some(batch.number) },
                                 guarded(|| state.on_batch(batch, &mut outputs)),
                             ),
-                            Feed::End(_) => (
+                            Feed::End => (
                                 Place::Shard { shard: *shard, batch: None },
                                 guarded(|| state.finish(&mut outputs)),
                             ),
@@ -172,7 +172,7 @@ fn run_shards<'scope, S: Shard>(
 /// that a slow sink holds back the window.
 fn collect<'scope, Output>(
     pieces: StreamVec<'scope, u64, Piece<Output>>,
-    end: Rc<Cell<Option<u64>>>,
+    ended: Rc<Cell<bool>>,
     deliveries: Option<SyncSender<Delivery<Output>>>,
     shared: Arc<Shared>,
 ) -> StreamVec<'scope, u64, ()>
@@ -189,8 +189,9 @@ where
                 slot.1.append(arrived);
             });
             let Some(deliveries) = &deliveries else { return };
-            // The frontier is empty only when this worker, too, was told the end.
-            let reached = frontier.frontier().first().copied().or(end.get().map(|end| end + 1)).unwrap_or(0);
+            let frontier = frontier.frontier().first().copied();
+            // Empty when all inputs have ended, this worker's too.
+            let reached = frontier.or(ended.get().then_some(u64::MAX)).unwrap_or(0);
             if reached <= handed_on || shared.is_aborted() {
                 return;
             }

@@ -1,6 +1,6 @@
 //! A job whose outputs show every batch that a shard was given, in order, and that can be told to fail anywhere.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use tradeflow_model::market::{Columns, MarketBatch, Run, SeriesColumns, TradeCol
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The source does not even start.
     SourceStart,
     /// The source returns an error instead of a batch.
@@ -34,35 +34,35 @@ pub enum Fault {
 
 /// A whole test run, as given to a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Spec {
-    pub seed: u64,
-    pub shards: usize,
+pub(crate) struct Spec {
+    pub(crate) seed: u64,
+    pub(crate) shards: usize,
     /// None: without end.
-    pub batches: Option<u64>,
-    pub window: usize,
-    pub fault: Option<Fault>,
+    pub(crate) batches: Option<u64>,
+    pub(crate) window: usize,
+    pub(crate) fault: Option<Fault>,
     /// Panic instead of returning an error.
-    pub panics: bool,
+    pub(crate) panics: bool,
     /// Set the stop flag when the progress has come so far.
-    pub stop_at: Option<u64>,
+    pub(crate) stop_at: Option<u64>,
 }
 
 impl Spec {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { seed, shards: 7, batches: Some(60), window: 4, fault: None, panics: false, stop_at: None }
     }
 
-    pub fn endless(seed: u64) -> Self {
+    pub(crate) fn endless(seed: u64) -> Self {
         Self { batches: None, ..Self::new(seed) }
     }
 
-    pub fn with(self, fault: Fault, panics: bool) -> Self {
+    pub(crate) fn with(self, fault: Fault, panics: bool) -> Self {
         Self { fault: Some(fault), panics, ..self }
     }
 }
 
 /// A well-mixed number (the finaliser of SplitMix64).
-pub fn mix(seed: u64, index: u64) -> u64 {
+pub(crate) fn mix(seed: u64, index: u64) -> u64 {
     let mut z = seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -76,7 +76,7 @@ fn fail<T>(panics: bool, text: &str) -> Result<T, String> {
     Err(text.to_owned())
 }
 
-pub fn batch(seed: u64, number: u64, rows: u64) -> MarketBatch {
+pub(crate) fn batch(seed: u64, number: u64, rows: u64) -> MarketBatch {
     let mut trades = TradeColumns::default();
     for row in 0..rows {
         let word = mix(seed ^ number, row);
@@ -92,11 +92,12 @@ pub fn batch(seed: u64, number: u64, rows: u64) -> MarketBatch {
 }
 
 /// The source. Counts how many of its batches are alive at once.
-pub struct Batches {
+pub(crate) struct Batches {
     spec: Spec,
     next: u64,
     given: Vec<Weak<MarketBatch>>,
     alive_max: Arc<AtomicUsize>,
+    count: Arc<AtomicU64>,
 }
 
 impl Iterator for Batches {
@@ -118,20 +119,21 @@ impl Iterator for Batches {
         self.given.retain(|batch| batch.strong_count() > 0);
         self.given.push(Arc::downgrade(&made));
         self.alive_max.fetch_max(self.given.len(), Ordering::SeqCst);
+        self.count.fetch_add(1, Ordering::SeqCst);
         Some(Ok(made))
     }
 }
 
 /// What a shard tells of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    pub shard: usize,
-    pub batch: Option<u64>,
-    pub hash: [u8; 32],
+pub(crate) struct Link {
+    pub(crate) shard: usize,
+    pub(crate) batch: Option<u64>,
+    pub(crate) hash: [u8; 32],
 }
 
 /// A shard: a chain of hashes over every row it has seen.
-pub struct Chain {
+pub(crate) struct Chain {
     shard: usize,
     spec: Spec,
     batches: u64,
@@ -178,27 +180,37 @@ impl Shard for Chain {
 
 /// All that the sink was given, call by call, with the most batches alive at once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Seen {
-    pub calls: Vec<(usize, Vec<Link>)>,
-    pub alive_max: usize,
+pub(crate) struct Seen {
+    pub(crate) calls: Vec<(usize, Vec<Link>)>,
+    pub(crate) alive_max: usize,
+}
+
+/// A call of the sink, as it begins.
+pub(crate) struct Call {
+    /// The batch whose outputs are given; none for those of the end.
+    pub(crate) batch: Option<u64>,
+    /// Batches that the source has given by now.
+    pub(crate) given: u64,
 }
 
 /// Where the job runs.
-pub enum Driver {
+pub(crate) enum Driver {
     Reference,
     On(Box<Cluster>),
 }
 
 /// Runs the job. `progress` hears of every report; `sink` is called before each output is noted.
-pub fn execute(
+pub(crate) fn execute(
     driver: Driver,
     spec: &Spec,
     mut progress: impl FnMut(u64),
-    mut sink: impl FnMut(usize),
+    mut sink: impl FnMut(&Call),
 ) -> (Result<Outcome, DataflowError>, Seen) {
     let mut seen = Seen::default();
     let stop = Arc::new(AtomicBool::new(false));
     let alive_max = Arc::new(AtomicUsize::new(0));
+    let given = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&given);
     let (for_source, for_shards) = (spec.clone(), spec.clone());
     let (alive, raise) = (Arc::clone(&alive_max), Arc::clone(&stop));
     let job = Job {
@@ -208,7 +220,7 @@ pub fn execute(
             if for_source.fault == Some(Fault::SourceStart) {
                 return fail(for_source.panics, "no such folder");
             }
-            Ok(Batches { spec: for_source, next: 0, given: Vec::new(), alive_max: alive })
+            Ok(Batches { spec: for_source, next: 0, given: Vec::new(), alive_max: alive, count })
         },
         make_shard: move |shard| {
             if for_shards.fault == Some(Fault::Make(shard)) {
@@ -216,11 +228,12 @@ pub fn execute(
             }
             Ok(Chain { shard, spec: for_shards.clone(), batches: 0, hash: [0; 32] })
         },
-        sink: |shard, links| {
+        sink: |shard, links: Vec<Link>| {
             if spec.fault == Some(Fault::Sink(seen.calls.len())) {
                 return fail(spec.panics, "disk full");
             }
-            sink(seen.calls.len());
+            let given = given.load(Ordering::SeqCst);
+            sink(&Call { batch: links[0].batch, given });
             seen.calls.push((shard, links));
             Ok(())
         },
@@ -241,18 +254,18 @@ pub fn execute(
 }
 
 /// The result and the sink's calls of the reference.
-pub fn expected(spec: &Spec) -> (Outcome, Vec<(usize, Vec<Link>)>) {
+pub(crate) fn expected(spec: &Spec) -> (Outcome, Vec<(usize, Vec<Link>)>) {
     let (result, seen) = execute(Driver::Reference, spec, |_| {}, |_| {});
     (result.expect("the reference runs"), seen.calls)
 }
 
 /// A digest of the sink's calls, to be compared between processes.
-pub fn digest(calls: &[(usize, Vec<Link>)]) -> String {
+pub(crate) fn digest(calls: &[(usize, Vec<Link>)]) -> String {
     blake3::hash(&serde_json::to_vec(calls).unwrap()).to_hex().to_string()
 }
 
 /// A seed that differs from run to run and is printed, or the one in `DATAFLOW_SEED`.
-pub fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let given = std::env::var("DATAFLOW_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();

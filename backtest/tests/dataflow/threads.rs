@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tradeflow_backtest::dataflow::{Cluster, DataflowError, Outcome, Place};
 
-use crate::synthetic::{Driver, Fault, Seen, Spec, execute, expected, seed};
+use crate::synthetic::{Call, Driver, Fault, Seen, Spec, execute, expected, seed};
 
 /// Runs in a thread, so that a hang is a failure of the test and not of the test run.
 fn on_threads(workers: usize, spec: &Spec) -> (Result<Outcome, DataflowError>, Seen) {
@@ -108,27 +108,19 @@ fn batches_that_are_not_in_order_are_an_error() {
 
 #[test]
 fn a_shard_that_never_returns_cannot_hold_an_error_back() {
-    // The other shard fails; the one that hangs is abandoned.
-    let spec = Spec { shards: 2, ..Spec::new(3) };
-    for workers in [1, 2] {
-        let spec = Spec { fault: Some(Fault::Source(5)), ..spec.clone() };
-        assert!(on_threads(workers, &spec).0.is_err());
+    let spec = Spec { fault: Some(Fault::ShardHangs(0, 20)), ..Spec::endless(seed()) };
+    for workers in 1..=3 {
+        let (sender, receiver) = mpsc::channel();
+        let spec = spec.clone();
+        std::thread::spawn(move || {
+            let sink = |call: &Call| assert!(call.batch < Some(10), "enough");
+            let cluster = Box::new(Cluster::single(workers));
+            sender.send(execute(Driver::On(cluster), &spec, |_| {}, sink).0).unwrap();
+        });
+        let result = receiver.recv_timeout(Duration::from_secs(120)).expect("the run ends");
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("the sink of shard") && error.contains("enough"), "{error}");
     }
-    let hangs = Spec { shards: 2, fault: Some(Fault::ShardHangs(0, 3)), ..Spec::endless(3) };
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        let cluster = Box::new(Cluster::single(2));
-        // The sink fails for an output of a batch before the one that hangs.
-        let calls = std::cell::Cell::new(0);
-        let sink = |call| {
-            calls.set(call);
-            assert!(call < 2, "enough");
-        };
-        sender.send(execute(Driver::On(cluster), &hangs, |_| {}, sink).0).unwrap();
-    });
-    let result = receiver.recv_timeout(Duration::from_secs(120)).expect("the run ends");
-    let error = result.unwrap_err().to_string();
-    assert!(error.contains("the sink of shard") && error.contains("enough"), "{error}");
 }
 
 #[test]
@@ -148,28 +140,20 @@ fn a_stop_ends_all_shards_at_one_batch() {
 
 #[test]
 fn a_slow_sink_holds_the_source_back() {
-    // The sink takes nothing more until the source has given all it may; then the number given is read.
-    let spec = Spec { shards: 1, window: 5, ..Spec::endless(8) };
-    let (given_sender, given) = mpsc::channel();
-    let (go_sender, go) = mpsc::channel::<()>();
-    let runner = std::thread::spawn(move || {
-        let mut spec = spec;
-        spec.stop_at = Some(40);
-        let sink = |call| {
-            given_sender.send(call).unwrap();
-            go.recv().unwrap();
+    for (workers, window) in [(1, 1), (1, 5), (3, 5)] {
+        let spec = Spec { window, shards: 4, stop_at: Some(100), ..Spec::endless(seed()) };
+        let mut ahead_max = 0;
+        let sink = |call: &Call| {
+            std::hint::black_box(blake3::hash(&vec![7; 200_000]));
+            ahead_max = ahead_max.max(call.given - call.batch.unwrap_or(call.given));
         };
-        execute(Driver::On(Box::new(Cluster::single(2))), &spec, |_| {}, sink)
-    });
-    for call in given {
-        let _ = call;
-        if go_sender.send(()).is_err() {
-            break;
-        }
+        let (result, seen) = execute(Driver::On(Box::new(Cluster::single(workers))), &spec, |_| {}, sink);
+        assert!(result.unwrap().stopped);
+        assert!(seen.alive_max <= window, "{} batches alive", seen.alive_max);
+        // A stretch in the sink's hand, one that waits, and the window: each at most a window of batches.
+        assert!(ahead_max <= 3 * window as u64, "the source was {ahead_max} batches ahead, window {window}");
+        assert!(ahead_max >= window as u64, "the sink was slow: {ahead_max}");
     }
-    let (result, seen) = runner.join().unwrap();
-    assert!(result.unwrap().stopped);
-    assert!(seen.alive_max <= 5, "{} batches alive", seen.alive_max);
 }
 
 #[test]
