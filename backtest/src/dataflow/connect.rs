@@ -9,11 +9,13 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::control::{self, Message, Peer, read_frame, write_frame};
+use super::local::Children;
 use super::shared::Shared;
 use super::{Cluster, DataflowError};
 
@@ -99,12 +101,17 @@ pub(super) fn connect(
     cluster: &mut Cluster,
     shards: usize,
     shared: &Arc<Shared>,
+    stop: &AtomicBool,
 ) -> Result<Vec<Option<TcpStream>>, DataflowError> {
     let listener = cluster.listener.take();
     let mut local = cluster.local.take();
-    let result = Joining::new(cluster, shards, shared).join(listener, &mut || match &mut local {
-        Some(local) => local.check(),
-        None => Ok(()),
+    let (process, host) = (cluster.process, cluster.hosts[cluster.process].clone());
+    let result = Joining::new(cluster, shards, shared).join(listener, &mut || {
+        if stop.load(Ordering::Relaxed) {
+            let (host, reason) = (host.clone(), "it was stopped before all had joined".to_owned());
+            return Err(DataflowError::Connect { process, host, reason });
+        }
+        local.as_mut().map_or(Ok(()), Children::check)
     });
     cluster.local = local;
     result

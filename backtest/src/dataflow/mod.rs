@@ -9,7 +9,8 @@
 //!   process with an error that names it; there is no partial success: a process returns `Ok` only when process 0 has
 //!   taken all outputs. What the sink was given before is a prefix of the run and must be thrown away.
 //! - **Stop.** On [`Job::stop`] the processes pause their sources, agree on the largest number of batches that any has
-//!   handed out, and finish there: every shard has seen the same batches, and has been finished.
+//!   handed out, and finish there: every shard has seen the same batches, and has been finished. Before all processes
+//!   have joined there is nothing to finish: then it is an error.
 //! - **Ports.** One a process: see [`Cluster::hosts`]. Connections are neither encrypted nor authenticated: use a
 //!   trusted network.
 //! - **Abandoned threads.** A shard or source that does not return cannot be interrupted. When the run fails, [`run`]

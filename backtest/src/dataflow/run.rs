@@ -60,7 +60,7 @@ where
 
     let sockets = match cluster.processes() {
         1 => Vec::new(),
-        _ => match connect(&mut cluster, shard_keys.len(), &shared) {
+        _ => match connect(&mut cluster, shard_keys.len(), &shared, &stop) {
             Ok(sockets) => sockets,
             Err(error) => return Err(give_up(&shared, error)),
         },

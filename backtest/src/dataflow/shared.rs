@@ -168,18 +168,20 @@ impl Shared {
 
     /// A thread to wake when the run fails.
     pub(super) fn add_thread(&self, thread: Thread) {
-        if self.is_aborted() {
+        let mut state = self.lock();
+        if state.failure.is_some() {
             thread.unpark();
         }
-        self.lock().threads.push(thread);
+        state.threads.push(thread);
     }
 
     /// A data connection to close when the run fails.
     pub(super) fn add_socket(&self, socket: TcpStream) {
-        if self.is_aborted() {
+        let mut state = self.lock();
+        if state.failure.is_some() {
             drop(socket.shutdown(Shutdown::Both));
         }
-        self.lock().sockets.push(socket);
+        state.sockets.push(socket);
     }
 
     /// A control connection.

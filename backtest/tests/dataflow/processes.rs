@@ -39,7 +39,11 @@ struct Report {
 #[test]
 #[ignore = "run by the other tests, as a process of a cluster"]
 fn member() {
-    let member: Member = serde_json::from_str(&std::env::var(ROLE).expect("started by a test")).unwrap();
+    let Ok(told) = std::env::var(ROLE) else {
+        println!("skipped: only of use as a process that another test starts");
+        return;
+    };
+    let member: Member = serde_json::from_str(&told).unwrap();
     let mut cluster = if member.spawns {
         let make = |process, hosts: &[String]| {
             let mut child =
@@ -409,6 +413,29 @@ fn processes_of_different_plans_refuse_each_other() {
             }
         }
     }
+}
+
+#[test]
+fn two_processes_cannot_have_one_place() {
+    let members = members(3, 1, &Spec::new(1));
+    let processes = start(&[members[0].clone(), members[1].clone(), members[1].clone()]);
+    match processes[0].report().result {
+        Err(DataflowError::Mismatch { process: 1, reason, .. }) => {
+            assert_eq!(reason, "a second process says that it is process 1");
+        }
+        other => panic!("{other:?}"),
+    }
+    for process in &processes[1..] {
+        assert!(process.report().result.is_err());
+    }
+}
+
+#[test]
+fn a_stop_before_all_have_joined_ends_the_wait() {
+    let mut member = members(2, 1, &Spec { stop_at: Some(0), ..Spec::new(1) }).remove(0);
+    member.timeouts.connect = Duration::from_secs(3600);
+    let error = Process::start(&member).report().result.unwrap_err().to_string();
+    assert!(error.contains("it was stopped before all had joined"), "{error}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(crate) struct Spec {
     pub(crate) fault: Option<Fault>,
     /// Panic instead of returning an error.
     pub(crate) panics: bool,
-    /// Set the stop flag when the progress has come so far.
+    /// Set the stop flag when the progress has come so far; 0: before the run.
     pub(crate) stop_at: Option<u64>,
 }
 
@@ -163,7 +163,8 @@ impl Shard for Chain {
         self.hash = *hasher.finalize().as_bytes();
         // Some shards tell every batch, some seldom, some several times.
         let often = mix(self.spec.seed, self.shard as u64) % 3;
-        for _ in 0..if self.batches % (often + 1) == 0 { often + 1 } else { 0 } {
+        let times = if self.batches.is_multiple_of(often + 1) { often + 1 } else { 0 };
+        for _ in 0..times {
             out.push(Link { shard: self.shard, batch: Some(batch.number), hash: self.hash });
         }
         Ok(())
@@ -207,7 +208,7 @@ pub(crate) fn execute(
     mut sink: impl FnMut(&Call),
 ) -> (Result<Outcome, DataflowError>, Seen) {
     let mut seen = Seen::default();
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(spec.stop_at == Some(0)));
     let alive_max = Arc::new(AtomicUsize::new(0));
     let given = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&given);
