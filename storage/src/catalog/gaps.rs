@@ -2,6 +2,7 @@
 
 use tradeflow_model::calendar::Calendar;
 use tradeflow_model::market::SeriesKind;
+use tradeflow_model::time::NANOS_PER_SEC;
 use tradeflow_model::{Instrument, Interval, Timestamp};
 
 use super::writer::is_timed;
@@ -72,7 +73,12 @@ pub(crate) fn gaps(
     let files = catalog.files(key, from.unwrap_or(Timestamp::MIN), to.unwrap_or(Timestamp::MAX))?;
     let (Some(first), Some(last)) = (files.first(), files.last()) else { return Ok(None) };
     let from = from.unwrap_or(first.first);
-    let to = to.unwrap_or(last.last.saturating_add(1));
+    let to = to.unwrap_or_else(|| match key.kind {
+        SeriesKind::Bars { interval, .. } => {
+            last.last.saturating_add(interval.nanos().unwrap_or(NANOS_PER_SEC))
+        }
+        _ => last.last.saturating_add(1),
+    });
     let files = files.into_iter().map(|info| info.file).collect();
     let times = Times::new(catalog, &instrument, key.kind, files, from, to);
     let calendar = instrument.calendar;

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use tradeflow_model::market::{Columns, SeriesKind};
 use tradeflow_model::plan::DataFile;
-use tradeflow_model::{Instrument, Symbol, Timestamp};
+use tradeflow_model::{Instrument, Symbol, Timestamp, ValueError, ValueReason};
 
 use decode::{FOOTER_GUESS_BYTES, Footer, footer_of_tail};
 use store::Store;
@@ -65,6 +65,22 @@ pub enum ConflictPolicy {
     Keep,
     /// The new bar takes its place.
     Replace,
+}
+
+impl std::str::FromStr for ConflictPolicy {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        Ok(match text {
+            "reject" => Self::Reject,
+            "keep" => Self::Keep,
+            "replace" => Self::Replace,
+            _ => {
+                let why = ValueReason::Other("is not one of reject, keep, replace".into());
+                return Err(ValueError::new("catalog", "conflict policy", text, why));
+            }
+        })
+    }
 }
 
 /// What a merge did.
