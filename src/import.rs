@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 use indicatif::{ProgressBar, ProgressStyle};
 use tradeflow_model::calendar::Calendar;
 use tradeflow_model::market::PriceType;
@@ -135,13 +136,13 @@ pub struct Args {
     size_scale: Option<u8>,
     /// The tick.
     #[arg(long, help_heading = "New instrument")]
-    tick: Option<rust_decimal::Decimal>,
+    tick: Option<import::Decimal>,
     /// The lot.
     #[arg(long, help_heading = "New instrument")]
-    lot: Option<rust_decimal::Decimal>,
+    lot: Option<import::Decimal>,
     /// Units of the base in one unit of quantity.
     #[arg(long, help_heading = "New instrument")]
-    multiplier: Option<rust_decimal::Decimal>,
+    multiplier: Option<import::Decimal>,
     /// Trading calendar: 24x7, fx, xnys, cme.
     #[arg(long, help_heading = "New instrument")]
     calendar: Option<Calendar>,
@@ -312,7 +313,7 @@ fn column(text: &str) -> anyhow::Result<(Field, Column)> {
 
 fn print_table(report: &Report) {
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED);
+    table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(["symbol", "series", "rows", "added", "unchanged", "first", "last"]);
     for series in &report.series {
         table.add_row([

@@ -39,6 +39,7 @@ mod stage;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+pub use rust_decimal::Decimal;
 use tradeflow_model::market::{Columns, SeriesKind};
 use tradeflow_model::{CorporateAction, Instrument, InstrumentId, SeriesId, Symbol, Timestamp};
 
