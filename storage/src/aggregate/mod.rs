@@ -27,7 +27,7 @@ use tradeflow_model::market::PriceType;
 use tradeflow_model::money::div_half_even;
 use tradeflow_model::{
     Bar, Instrument, InstrumentId, Interval, IntervalUnit, Money, Price, Qty, Quote, SeriesId, Timestamp,
-    Trade,
+    Trade, ValueError, ValueReason,
 };
 
 pub use run::{AggregateReport, RunError, run};
@@ -42,6 +42,21 @@ pub enum Outside {
     /// Make bars below a day of them, counted on the UTC clock between one session and the next. (A daily bar is a
     /// session: there, they are left out all the same.)
     Keep,
+}
+
+impl std::str::FromStr for Outside {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        Ok(match text {
+            "drop" => Self::Drop,
+            "keep" => Self::Keep,
+            _ => {
+                let why = ValueReason::Other("is not one of drop, keep".into());
+                return Err(ValueError::new("aggregation", "events outside sessions", text, why));
+            }
+        })
+    }
 }
 
 /// Why events can't be made into bars.

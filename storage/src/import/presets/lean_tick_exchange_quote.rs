@@ -1,0 +1,33 @@
+//! LEAN quote ticks of equities.
+
+use tradeflow_model::AssetClass;
+
+use super::super::clock::TimeFormat;
+use super::super::layout::{Field, Layout, Preset, RowKind};
+use super::new_york;
+
+/// LEAN quote ticks of equities.
+pub(super) const PRESET: Preset = Preset {
+    name: "lean-tick-exchange-quote",
+    about: "Zip of one exchange's bid or ask a row, the other side 0; prices × 10000, milliseconds since New York midnight of the date in the file name. The best bid and ask over all exchanges are built and kept, a row a change; their sizes are summed over the exchanges at the best price.",
+    sample: "14400142,138000,1000,0,0,P,1,0\n14400142,0,0,139200,500,P,1,0",
+    layout,
+};
+
+fn layout() -> Layout {
+    Layout {
+        time: TimeFormat::MillisOfDay,
+        zone: new_york(),
+        price_shift: 4,
+        class: Some(AssetClass::Equity),
+        ..Layout::new(RowKind::ExchangeQuote)
+    }
+    .in_order(&[
+        Some(Field::Time),
+        Some(Field::Bid),
+        Some(Field::BidSize),
+        Some(Field::Ask),
+        Some(Field::AskSize),
+        Some(Field::Exchange),
+    ])
+}
