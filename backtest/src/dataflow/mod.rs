@@ -3,8 +3,9 @@
 //!
 //! - **Who does what.** Each process calls the source once, on a thread of its own, and hands each batch to its local
 //!   workers. A shard lives on worker `key % workers`. What shards make goes to the caller of process 0.
-//! - **Bounds.** At most [`Job::window_batches`] batches are between any source and the sink. All queues hold at most a
-//!   window, timely's own included, as nothing else is ever in them. A slow shard or sink so holds back every source.
+//! - **Bounds.** At most [`Job::window_batches`] batches are alive between any source and its shards. All queues hold at
+//!   most a window, timely's own included, as nothing else is ever in them. Outputs of at most three windows exist: in
+//!   the sink's hand, waiting for it, and in the dataflow. A slow shard or sink so holds back every source.
 //! - **Fail-stop.** An error or panic anywhere, a process that dies, freezes or cannot be reached ends the run in every
 //!   process with an error that names it; there is no partial success: a process returns `Ok` only when process 0 has
 //!   taken all outputs. What the sink was given before is a prefix of the run and must be thrown away.

@@ -45,11 +45,22 @@ pub(crate) struct Spec {
     pub(crate) panics: bool,
     /// Set the stop flag when the progress has come so far; 0: before the run.
     pub(crate) stop_at: Option<u64>,
+    /// Bytes of ballast in every output.
+    pub(crate) ballast: usize,
 }
 
 impl Spec {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, shards: 7, batches: Some(60), window: 4, fault: None, panics: false, stop_at: None }
+        Self {
+            seed,
+            shards: 7,
+            batches: Some(60),
+            window: 4,
+            fault: None,
+            panics: false,
+            stop_at: None,
+            ballast: 0,
+        }
     }
 
     pub(crate) fn endless(seed: u64) -> Self {
@@ -130,6 +141,7 @@ pub(crate) struct Link {
     pub(crate) shard: usize,
     pub(crate) batch: Option<u64>,
     pub(crate) hash: [u8; 32],
+    pub(crate) ballast: String,
 }
 
 /// A shard: a chain of hashes over every row it has seen.
@@ -138,6 +150,12 @@ pub(crate) struct Chain {
     spec: Spec,
     batches: u64,
     hash: [u8; 32],
+}
+
+impl Chain {
+    fn ballast(&self) -> String {
+        ["a", "b", "c"][self.shard % 3].repeat(self.spec.ballast)
+    }
 }
 
 impl Shard for Chain {
@@ -165,7 +183,12 @@ impl Shard for Chain {
         let often = mix(self.spec.seed, self.shard as u64) % 3;
         let times = if self.batches.is_multiple_of(often + 1) { often + 1 } else { 0 };
         for _ in 0..times {
-            out.push(Link { shard: self.shard, batch: Some(batch.number), hash: self.hash });
+            out.push(Link {
+                shard: self.shard,
+                batch: Some(batch.number),
+                hash: self.hash,
+                ballast: self.ballast(),
+            });
         }
         Ok(())
     }
@@ -174,7 +197,7 @@ impl Shard for Chain {
         if self.spec.fault == Some(Fault::Finish(self.shard)) {
             return fail(self.spec.panics, "cannot finish");
         }
-        out.push(Link { shard: self.shard, batch: None, hash: self.hash });
+        out.push(Link { shard: self.shard, batch: None, hash: self.hash, ballast: self.ballast() });
         Ok(())
     }
 }

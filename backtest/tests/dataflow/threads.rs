@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tradeflow_backtest::dataflow::{Cluster, DataflowError, Outcome, Place};
 
-use crate::synthetic::{Call, Driver, Fault, Seen, Spec, execute, expected, seed};
+use crate::synthetic::{Call, Driver, Fault, Seen, Spec, execute, expected, mix, seed};
 
 /// Runs in a thread, so that a hang is a failure of the test and not of the test run.
 fn on_threads(workers: usize, spec: &Spec) -> (Result<Outcome, DataflowError>, Seen) {
@@ -140,8 +140,10 @@ fn a_stop_ends_all_shards_at_one_batch() {
 
 #[test]
 fn a_slow_sink_holds_the_source_back() {
+    // A seed with which some shard tells every batch: batches without outputs do not wait for the sink.
+    let seed = (seed()..).find(|seed| (0..4).any(|shard| mix(*seed, shard).is_multiple_of(3))).unwrap();
     for (workers, window) in [(1, 1), (1, 5), (3, 5)] {
-        let spec = Spec { window, shards: 4, stop_at: Some(100), ..Spec::endless(seed()) };
+        let spec = Spec { window, shards: 4, stop_at: Some(100), ..Spec::endless(seed) };
         let mut ahead_max = 0;
         let sink = |call: &Call| {
             std::hint::black_box(blake3::hash(&vec![7; 200_000]));
