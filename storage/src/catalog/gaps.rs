@@ -73,12 +73,14 @@ pub(crate) fn gaps(
     let files = catalog.files(key, from.unwrap_or(Timestamp::MIN), to.unwrap_or(Timestamp::MAX))?;
     let (Some(first), Some(last)) = (files.first(), files.last()) else { return Ok(None) };
     let from = from.unwrap_or(first.first);
+    let ends_with_data = to.is_none();
     let to = to.unwrap_or_else(|| match key.kind {
         SeriesKind::Bars { interval, .. } => {
             last.last.saturating_add(interval.nanos().unwrap_or(NANOS_PER_SEC))
         }
         _ => last.last.saturating_add(1),
     });
+    let last_row = last.last;
     let files = files.into_iter().map(|info| info.file).collect();
     let times = Times::new(catalog, &instrument, key.kind, files, from, to);
     let calendar = instrument.calendar;
@@ -100,6 +102,9 @@ pub(crate) fn gaps(
         }
         SeriesKind::Actions => times.into_iter().try_for_each(|time| time.map(|_| report.rows += 1))?,
         _ => silences(&mut report, silence_ns, times)?,
+    }
+    if ends_with_data && !matches!(key.kind, SeriesKind::Bars { .. }) {
+        report.to = last_row;
     }
     Ok(Some(report))
 }

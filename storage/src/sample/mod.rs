@@ -39,12 +39,12 @@ pub struct SampleOptions {
     pub to: Option<Timestamp>,
     /// The markets; all of them when empty.
     pub symbols: Vec<String>,
-    /// Trades and quotes of the last [`TICK_DAYS`] days as well, where there would be bars only.
+    /// Trades and quotes of the last [`TICK_SESSIONS`] sessions as well, where there would be bars only.
     pub ticks: bool,
 }
 
-/// Days for which [`SampleOptions::ticks`] keeps events.
-pub const TICK_DAYS: i64 = 2;
+/// Sessions of which [`SampleOptions::ticks`] keeps events.
+pub const TICK_SESSIONS: usize = 2;
 
 /// Days for which the equity has 1m bars.
 const MINUTE_DAYS: i64 = 31;
@@ -131,6 +131,7 @@ fn generate_market(options: &SampleOptions, stream: u64, market: &Market) -> Res
         path.session(&session, from, to, &mut |step| recorder.record(step));
     }
     let mut series = recorder.finish();
+    series.retain(|(_, columns)| !columns.is_empty());
     if !actions.rows.is_empty() {
         series.insert(0, (SeriesKind::Actions, Columns::Actions(actions.rows)));
     }
@@ -177,7 +178,7 @@ impl Recorder {
             bars,
             trades: (options.ticks && market.has_trades).then(TradeColumns::default),
             quotes: (options.ticks || !market.has_trades).then(QuoteColumns::default),
-            ticks_since: if market.has_trades { last_days(TICK_DAYS) } else { from },
+            ticks_since: if market.has_trades { last_sessions(market, from, to) } else { from },
         }
     }
 
@@ -212,6 +213,14 @@ impl Recorder {
         series.extend(self.quotes.map(|quotes| (SeriesKind::Quotes, Columns::Quotes(quotes))));
         series
     }
+}
+
+/// Open of the first of the last sessions before `to`, but not before `from`.
+fn last_sessions(market: &Market, from: Timestamp, to: Timestamp) -> Timestamp {
+    (0..TICK_SESSIONS).fold(to, |before, _| {
+        let session = market.instrument.calendar.previous_session(before);
+        session.map_or(from, |session| session.open).max(from)
+    })
 }
 
 impl BarSeries {
