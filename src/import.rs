@@ -16,8 +16,8 @@ use tradeflow_model::market::PriceType;
 use tradeflow_model::{AssetClass, Currency, Interval, Symbol, Timestamp};
 use tradeflow_storage::catalog::{Catalog, ConflictPolicy};
 use tradeflow_storage::import::{
-    self, Action, Check, Column, Field, Header, ImportError, InstrumentOptions, Layout, Policy, Progress, Report,
-    Request, RowKind, StampAt, TimeFormat, Zone, presets,
+    self, Action, Check, Column, Field, Header, ImportError, InstrumentOptions, Layout, Policy, Progress,
+    Report, Request, RowKind, StampAt, TimeFormat, Zone, presets,
 };
 
 const EXAMPLES: &str = "\
@@ -98,6 +98,9 @@ pub struct Args {
     /// Round prices to so many decimals, half to even, where the file prints binary floats.
     #[arg(long, value_name = "DECIMALS", help_heading = "Layout", value_parser = clap::value_parser!(u8).range(0..=9))]
     round: Option<u8>,
+    /// Round volumes and sizes to so many decimals (9, the most that can be kept, unless said).
+    #[arg(long, value_name = "DECIMALS", help_heading = "Layout", value_parser = clap::value_parser!(u8).range(0..=9))]
+    round_sizes: Option<u8>,
     /// Character between fields: , ; | or tab.
     #[arg(long, help_heading = "Layout")]
     delimiter: Option<String>,
@@ -282,6 +285,7 @@ fn layout(args: &Args) -> anyhow::Result<Layout> {
         layout.price_shift = power;
     }
     layout.round = args.round.or(layout.round);
+    layout.round_sizes = args.round_sizes.unwrap_or(layout.round_sizes);
     if let Some(text) = &args.delimiter {
         layout.delimiter = Some(match text.as_str() {
             "tab" | "\\t" => b'\t',
@@ -359,7 +363,8 @@ struct Bar {
 impl Bar {
     fn new(files: &[PathBuf]) -> anyhow::Result<Self> {
         let bytes = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|meta| meta.len()).sum();
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(bytes) } else { ProgressBar::hidden() };
+        let bar =
+            if std::io::stderr().is_terminal() { ProgressBar::new(bytes) } else { ProgressBar::hidden() };
         bar.set_style(ProgressStyle::with_template(
             "reading {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
         )?);
@@ -377,7 +382,9 @@ impl Progress for Bar {
     }
 
     fn read_all(&self, partitions: u64) {
-        if let Ok(style) = ProgressStyle::with_template("checking and writing {bar:30} {pos}/{len} {eta} left") {
+        if let Ok(style) =
+            ProgressStyle::with_template("checking and writing {bar:30} {pos}/{len} {eta} left")
+        {
             self.bar.set_style(style);
         }
         self.bar.reset();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tradeflow_model::fixed::to_decimal;
 use tradeflow_model::market::{Aggressor, Columns, QuoteColumns, SeriesKind, TradeColumns};
 use tradeflow_model::time::{Interval, Timestamp};
-use tradeflow_model::{BarColumns, Instrument};
+use tradeflow_model::{AssetClass, BarColumns, Instrument};
 
 use super::error::ImportError;
 use super::gaps::GapTest;
@@ -104,6 +104,12 @@ impl Importer<'_> {
             if let Some(spike) = spike {
                 rows -= u64::from(self.spike(spike, left_out));
             }
+        }
+        if instrument.class == AssetClass::FxPair && session_check && gaps.outside > rows / 1000 + 20 {
+            self.report.notes.push(format!(
+                "{} {name}: {} bars start outside all sessions; their time zone may be another than {} (--time-zone)",
+                instrument.symbol, gaps.outside, self.layout.zone
+            ));
         }
         let text = |nanos: i64| Timestamp::from_nanos(nanos).to_string();
         Ok(SeriesReport {

@@ -1,21 +1,19 @@
 //! Rows of a foreign file into staged rows: fields, numbers, times, and the checks that need one row only.
 
-use std::io::BufRead;
-
 use tradeflow_model::calendar::Calendar;
-use tradeflow_model::fixed::pow10;
-use tradeflow_model::market::{Aggressor, PriceType, SeriesKind};
-use tradeflow_model::{Interval, IntervalUnit, Symbol, Timestamp};
+use tradeflow_model::market::Aggressor;
+use tradeflow_model::{IntervalUnit, Timestamp};
 
-use super::clock::{Clock, Stamp, TimeFormat, date_of};
+use super::civil::{Stamp, date_of};
 use super::error::{ImportError, Place};
 use super::factors::FactorRow;
-use super::layout::{Column, Field, Header, RowKind, StampAt};
-use super::lines::{Fields, Lines, sniff_delimiter};
-use super::nbbo::Book;
+use super::layout::{Field, RowKind, StampAt};
+use super::lines::Fields;
 use super::number::Number;
-use super::report::{Action, Check, FIRST_MAX, FileReport};
+use super::report::{Action, Check, FIRST_MAX};
+use super::sides::Best;
 use super::stage::{BAR, QUOTE, Scales, TRADE};
+use super::table::{Table, UNIT_SEPARATOR};
 use super::{Importer, origin_of};
 
 /// Why a row did not become a staged row.
@@ -36,197 +34,7 @@ fn malformed(what: impl Into<String>) -> RowError {
     RowError::Fault(Check::Malformed, what.into())
 }
 
-/// One table (a file, or a member of an archive) while it is being read.
-pub(super) struct Table {
-    source: usize,
-    place: Place,
-    delimiter: u8,
-    columns: [Option<usize>; Field::COUNT],
-    clock: Clock,
-    interval: Option<Interval>,
-    subject: usize,
-    calendar: Calendar,
-    /// The series of its rows; a quote bar has two.
-    series: [usize; 2],
-    previous_key: Option<i64>,
-    rows: u64,
-    out_of_order: Vec<(u64, String)>,
-    out_of_order_rows: u64,
-    /// Rows that say nothing yet: quotes of one side before the other is known.
-    silent_rows: u64,
-    book: Book,
-    book_scales: Scales,
-    quote: [Option<Number>; 2],
-    factors: Vec<FactorRow>,
-    partition: (i64, i64),
-}
-
-/// Delimiter of rows that were made from Parquet: it does not occur in their values.
-pub(super) const UNIT_SEPARATOR: u8 = 0x1f;
-
 impl Importer<'_> {
-    /// Reads a table of text.
-    pub(super) fn read_text(&mut self, place: &Place, reader: &mut dyn BufRead) -> Result<(), ImportError> {
-        let mut lines = Lines::new(reader);
-        let mut table: Option<Table> = None;
-        let mut fields = Fields::default();
-        loop {
-            let next = lines.next().map_err(|(number, what)| ImportError::input(&place.at(number), what))?;
-            let Some((number, line)) = next else { break };
-            if number % 8192 == 0 && self.progress.stopped() {
-                return Err(ImportError::Stopped);
-            }
-            let table = match &mut table {
-                Some(table) => table,
-                None => {
-                    let delimiter = self.layout.delimiter.unwrap_or_else(|| sniff_delimiter(line));
-                    fields.split(line, delimiter);
-                    let (opened, is_header) = self.open_table(place, line, &fields, delimiter)?;
-                    let table = table.insert(opened);
-                    if is_header {
-                        continue;
-                    }
-                    table
-                }
-            };
-            fields.split(line, table.delimiter);
-            self.row(table, line, &fields, number)?;
-        }
-        match table {
-            Some(table) => self.close_table(table),
-            None => Err(ImportError::input(place, "holds no rows, only blank lines")),
-        }
-    }
-
-    /// Resolves the columns by the first row; whether that row is a header.
-    pub(super) fn open_table(
-        &mut self,
-        place: &Place,
-        line: &[u8],
-        fields: &Fields,
-        delimiter: u8,
-    ) -> Result<(Table, bool), ImportError> {
-        let layout = self.layout;
-        let is_number = |at: usize| fields.get(line, at).is_some_and(|text| Number::parse(text).is_ok());
-        let has_header = layout.header == Header::Auto && !(0..fields.len()).any(is_number);
-        let columns = if has_header {
-            let names: Vec<String> = (0..fields.len())
-                .map(|at| {
-                    let text =
-                        String::from_utf8_lossy(fields.get(line, at).unwrap_or_default()).to_lowercase();
-                    text.trim_matches(['<', '>', ' ']).to_owned()
-                })
-                .collect();
-            self.columns_by_name(&names).map_err(|what| ImportError::input(&place.at(1), what))?
-        } else {
-            self.columns_by_position().map_err(|what| ImportError::input(place, what))?
-        };
-        let name = place.member.as_deref().unwrap_or_else(|| place.source_name());
-        let clock = Clock::new(layout.time.clone(), layout.zone.clone(), name);
-        if let Some(what) = clock.complaint() {
-            return Err(ImportError::input(place, what));
-        }
-        let symbol = self.symbol_of(place, name)?;
-        let subject = self.subject(symbol)?;
-        let bars = |price_type| layout.interval.map(|interval| SeriesKind::Bars { interval, price_type });
-        let kinds = match layout.kind {
-            RowKind::Bar => [bars(layout.price_type), None],
-            RowKind::QuoteBar => [bars(PriceType::Bid), bars(PriceType::Ask)],
-            RowKind::Trade => [Some(SeriesKind::Trades), None],
-            RowKind::Quote | RowKind::ExchangeQuote => [Some(SeriesKind::Quotes), None],
-            RowKind::Factors => [None, None],
-        };
-        let series = kinds.map(|kind| kind.map_or(usize::MAX, |kind| self.series(subject, kind)));
-        self.sources.push(place.clone());
-        let table = Table {
-            source: self.sources.len() - 1,
-            place: place.clone(),
-            delimiter,
-            columns,
-            clock,
-            interval: layout.interval,
-            subject,
-            calendar: self.subjects[subject].calendar,
-            series,
-            previous_key: None,
-            rows: 0,
-            out_of_order: Vec::new(),
-            out_of_order_rows: 0,
-            silent_rows: 0,
-            book: Book::default(),
-            book_scales: self.subjects[subject].scales,
-            quote: [None; 2],
-            factors: Vec::new(),
-            partition: (1, 0),
-        };
-        Ok((table, has_header))
-    }
-
-    fn columns_by_name(&self, names: &[String]) -> Result<[Option<usize>; Field::COUNT], String> {
-        let mut columns = [None; Field::COUNT];
-        let (required, optional) = (self.layout.kind.required(), self.layout.kind.optional());
-        for field in required.iter().chain(optional).chain([&Field::Date]) {
-            let chosen = self.layout.columns.iter().find(|(name, _)| name == field);
-            let found = match chosen {
-                Some((_, Column::At(at))) => Some(*at).filter(|at| *at < names.len()),
-                Some((_, Column::Named(name))) => {
-                    let wanted = name.to_lowercase();
-                    let wanted = wanted.trim_matches(['<', '>', ' ']);
-                    names.iter().position(|name| name == wanted)
-                }
-                None => field.aliases().iter().find_map(|alias| names.iter().position(|name| name == alias)),
-            };
-            if found.is_none() && (required.contains(field) || chosen.is_some()) {
-                let wanted = match chosen {
-                    Some((_, Column::Named(name))) => format!("no column {name:?}"),
-                    Some((_, Column::At(at))) => format!("no column at position {at} (from 0)"),
-                    None => format!("no column for {}", field.name()),
-                };
-                return Err(format!(
-                    "{wanted}; the header has {names:?}. Say which column is which with --columns, for example \
-                     --columns {}=NAME, or choose another preset",
-                    field.name()
-                ));
-            }
-            columns[*field as usize] = found;
-        }
-        // A date column belongs to the time only where the time stands apart in a column of that name.
-        let time = columns[Field::Time as usize];
-        let apart = time.is_some_and(|at| names[at] == "time");
-        let chosen = self.layout.columns.iter().any(|(field, _)| *field == Field::Date);
-        if columns[Field::Date as usize] == time || !(apart || chosen) {
-            columns[Field::Date as usize] = None;
-        }
-        Ok(columns)
-    }
-
-    fn columns_by_position(&self) -> Result<[Option<usize>; Field::COUNT], String> {
-        let mut columns = [None; Field::COUNT];
-        for (field, at) in &self.layout.positions {
-            columns[*field as usize] = Some(*at);
-        }
-        for (field, column) in &self.layout.columns {
-            match column {
-                Column::At(at) => columns[*field as usize] = Some(*at),
-                Column::Named(name) => {
-                    return Err(format!(
-                        "has no header, so there is no column {name:?}; give positions from 0, such as --columns {}=0",
-                        field.name()
-                    ));
-                }
-            }
-        }
-        match self.layout.kind.required().iter().find(|field| columns[**field as usize].is_none()) {
-            None => Ok(columns),
-            Some(missing) => Err(format!(
-                "has no header, and this layout has no fixed order of columns: say where {} is, for example with \
-                 --columns {}=0 (positions from 0)",
-                missing.name(),
-                missing.name()
-            )),
-        }
-    }
-
     /// Reads one row; a fault of the row becomes a finding.
     pub(super) fn row(
         &mut self,
@@ -236,22 +44,34 @@ impl Importer<'_> {
         number: u64,
     ) -> Result<(), ImportError> {
         table.rows += 1;
+        table.last_line = number;
         let row = Row { line, fields, number, table };
         let result = match self.layout.kind {
             RowKind::Bar => self.bar(row),
             RowKind::QuoteBar => self.quote_bar(row),
             RowKind::Trade => self.trade(row),
             RowKind::Quote => self.quote(row),
-            RowKind::ExchangeQuote => self.exchange_quote(row),
+            RowKind::SideQuote => self.side_quote(row),
             RowKind::Factors => self.factors(row),
         };
+        self.settle(table, number, result)
+    }
+
+    /// Turns the fault of a row into a finding.
+    pub(super) fn settle(
+        &mut self,
+        table: &Table,
+        number: u64,
+        result: Result<(), RowError>,
+    ) -> Result<(), ImportError> {
         match result {
             Ok(()) => Ok(()),
             Err(RowError::Hard(error)) => Err(error),
             Err(RowError::Fault(check, what)) => {
                 self.judge(check, &table.place, number, || what);
-                let hopeless = self.policy.action(check) == Action::Reject
-                    && self.report.count(Check::Malformed) >= FIRST_MAX as u64;
+                let hopeless = check == Check::Malformed
+                    && self.policy.action(check) == Action::Reject
+                    && self.report.count(check) >= FIRST_MAX as u64;
                 if hopeless {
                     return Err(ImportError::Rejected(Box::new(std::mem::take(&mut self.report))));
                 }
@@ -355,7 +175,10 @@ impl Importer<'_> {
     }
 
     /// A size, 0 where the file has none.
-    fn size(&self, row: &Row<'_>, field: Field) -> Result<Number, RowError> {
+    ///
+    /// Sums of volumes that were made in binary floats end in noise (`218102.59507500002`); what lies beyond the
+    /// decimals that can be kept is rounded and reported.
+    fn size(&mut self, row: &Row<'_>, field: Field) -> Result<Number, RowError> {
         let Some(at) = row.table.columns[field as usize] else { return Ok(Number::default()) };
         let text = row.fields.get(row.line, at).unwrap_or_default();
         if is_nothing(text) {
@@ -364,8 +187,11 @@ impl Importer<'_> {
         let number = Number::parse(text).map_err(|why| {
             malformed(format!("{} {:?} {why}", field.name(), String::from_utf8_lossy(text)))
         })?;
-        // Binary floats as text, which the layout says to round, have their noise far behind the eighth decimal.
-        Ok(if self.layout.round.is_some() { number.rounded(8).0 } else { number })
+        let (rounded, changed) = number.rounded(self.layout.round_sizes);
+        if changed {
+            self.rounded(row, field, text, self.layout.round_sizes);
+        }
+        Ok(rounded)
     }
 
     fn stamp(&mut self, row: &Row<'_>) -> Result<Stamp, RowError> {
@@ -561,44 +387,39 @@ impl Importer<'_> {
             row.table.silent_rows += 1;
             return Ok(());
         };
-        let scales = self.fit(&row, &[bid, ask], &sizes)?;
-        let price =
-            |number: Number| number.at(scales.price).map_err(|why| malformed(format!("a price {why}")));
-        let size = |number: Number| number.at(scales.size).map_err(|why| malformed(format!("a size {why}")));
-        let best = [price(bid)?, price(ask)?, size(sizes[0])?, size(sizes[1])?];
-        self.one_quote(row, time, best, scales)
+        self.quote_of(row, time, [bid, ask], sizes)
     }
 
-    fn exchange_quote(&mut self, mut row: Row<'_>) -> Result<(), RowError> {
+    fn side_quote(&mut self, mut row: Row<'_>) -> Result<(), RowError> {
         let prices = self.prices(&row, [Field::Bid, Field::Ask])?;
         let sizes = [self.size(&row, Field::BidSize)?, self.size(&row, Field::AskSize)?];
         let time = self.instant(&mut row)?;
         self.order(&mut row, time);
+        // A price of 0 means that the row does not speak of this side.
+        let side = |at: usize| (prices[at].mantissa != 0).then_some([prices[at], sizes[at]]);
+        match row.table.sides.push(time, side(0), side(1)) {
+            Some(best) => self.best_quote(row, best),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn best_quote(&mut self, row: Row<'_>, (time, bid, ask): Best) -> Result<(), RowError> {
+        self.quote_of(row, time, [bid[0], ask[0]], [bid[1], ask[1]])
+    }
+
+    fn quote_of(
+        &mut self,
+        row: Row<'_>,
+        time: i64,
+        prices: [Number; 2],
+        sizes: [Number; 2],
+    ) -> Result<(), RowError> {
         let scales = self.fit(&row, &prices, &sizes)?;
-        if scales != row.table.book_scales {
-            let (price, size) =
-                (scales.price - row.table.book_scales.price, scales.size - row.table.book_scales.size);
-            row.table.book.rescale(pow10(price), pow10(size));
-            row.table.book_scales = scales;
-        }
-        let mut sides = [None; 2];
-        for side in 0..2 {
-            let price = prices[side].at(scales.price).map_err(|why| malformed(format!("a price {why}")))?;
-            let size = sizes[side].at(scales.size).map_err(|why| malformed(format!("a size {why}")))?;
-            if price < 0 || size < 0 {
-                return Err(RowError::Fault(Check::NonPositive, "a price or size is below zero".into()));
-            }
-            // A price of 0 means that the row does not speak of this side.
-            sides[side] = (price > 0).then_some((price, size));
-        }
-        let exchange = row.text(Field::Exchange)?.to_vec();
-        match row.table.book.update(&exchange, sides[0], sides[1]) {
-            Some(best) => self.one_quote(row, time, best, scales),
-            None => {
-                row.table.silent_rows += 1;
-                Ok(())
-            }
-        }
+        let price =
+            |number: Number| number.at(scales.price).map_err(|why| malformed(format!("a price {why}")));
+        let size = |number: Number| number.at(scales.size).map_err(|why| malformed(format!("a size {why}")));
+        let best = [price(prices[0])?, price(prices[1])?, size(sizes[0])?, size(sizes[1])?];
+        self.one_quote(row, time, best, scales)
     }
 
     fn one_quote(
@@ -632,8 +453,8 @@ impl Importer<'_> {
         self.push(&mut row, series, values, scales)
     }
 
-    fn factors(&mut self, mut row: Row<'_>) -> Result<(), RowError> {
-        let stamp = self.stamp(&mut row)?;
+    fn factors(&mut self, row: Row<'_>) -> Result<(), RowError> {
+        let stamp = self.stamp(&row)?;
         let mut numbers = [Number::default(); 3];
         for (number, field) in
             numbers.iter_mut().zip([Field::PriceFactor, Field::SplitFactor, Field::Reference])
@@ -648,63 +469,6 @@ impl Importer<'_> {
         row.table.factors.push(FactorRow { days: stamp.days, price, split, reference, origin });
         Ok(())
     }
-
-    /// Ends a table: what can only be said of the whole.
-    pub(super) fn close_table(&mut self, table: Table) -> Result<(), ImportError> {
-        if table.rows == 0 {
-            return Err(ImportError::input(&table.place, "holds a header and no rows"));
-        }
-        if table.out_of_order_rows > 0 && table.out_of_order_rows + 1 == table.rows {
-            self.report
-                .notes
-                .push(format!("{} runs from new to old; its rows were turned round", table.place));
-        } else {
-            for at in 0..table.out_of_order_rows {
-                let first = table.out_of_order.get(at as usize);
-                let (line, detail) = first.cloned().unwrap_or_default();
-                self.judge(Check::OutOfOrder, &table.place, line, || detail);
-            }
-        }
-        if table.silent_rows > 0 {
-            self.report.notes.push(format!(
-                "{}: {} of {} rows did not change the quote, or came before both of its sides were known",
-                table.place, table.silent_rows, table.rows
-            ));
-        }
-        if self.layout.kind == RowKind::Factors {
-            let derived = super::factors::derive(&table.factors, table.calendar);
-            let derived = derived.map_err(|(origin, what)| {
-                let (_, line) = super::place_of(origin);
-                ImportError::input(&table.place.at(line), what)
-            })?;
-            self.actions.push((table.subject, derived));
-        }
-        self.report.files.push(FileReport { name: table.place.to_string(), rows: table.rows });
-        Ok(())
-    }
-
-    /// The symbol of a table: as given, or for contracts from the name of the member.
-    fn symbol_of(&self, place: &Place, name: &str) -> Result<Symbol, ImportError> {
-        if self.layout.contracts
-            && let Some(contract) = contract_of(name)
-        {
-            return Symbol::new(contract).map_err(ImportError::from);
-        }
-        self.request
-            .symbol
-            .clone()
-            .ok_or_else(|| ImportError::input(place, "the symbol is not in the file: say it with --symbol"))
-    }
-}
-
-/// `ES-201312` of `20131218_es_minute_trade_201312.csv`.
-fn contract_of(name: &str) -> Option<String> {
-    let stem = name.rsplit('/').next()?.strip_suffix(".csv")?;
-    let mut parts = stem.split('_');
-    let (_, root) = (parts.next()?, parts.next()?);
-    let month = parts.last()?;
-    let is_month = (month.len() == 6 || month.len() == 8) && month.bytes().all(|b| b.is_ascii_digit());
-    is_month.then(|| format!("{}-{month}", root.to_ascii_uppercase()))
 }
 
 /// Open of the first and close of the last session of the week (Monday to Sunday) of a date.
@@ -726,10 +490,10 @@ fn is_nothing(text: &[u8]) -> bool {
 
 /// A row while it is being read.
 pub(super) struct Row<'a> {
-    line: &'a [u8],
-    fields: &'a Fields,
-    number: u64,
-    table: &'a mut Table,
+    pub(super) line: &'a [u8],
+    pub(super) fields: &'a Fields,
+    pub(super) number: u64,
+    pub(super) table: &'a mut Table,
 }
 
 impl Row<'_> {
@@ -741,17 +505,5 @@ impl Row<'_> {
 
     fn optional(&self, field: Field) -> Option<&[u8]> {
         self.table.columns[field as usize].and_then(|at| self.fields.get(self.line, at))
-    }
-}
-
-impl Table {
-    /// Its times are text such as `2017-01-02T03:04:05`, whatever the layout says.
-    pub(super) fn set_times_are_iso(&mut self) {
-        self.clock.set_format(TimeFormat::YearFirst);
-    }
-
-    /// Where its times stand.
-    pub(super) fn time_column(&self) -> Option<usize> {
-        self.columns[Field::Time as usize]
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn derive(rows: &[FactorRow], calendar: Calendar) -> Result<Vec<Deriv
         if price == price_next && split == split_next {
             continue;
         }
-        let date = super::clock::date_of(row.days).and_then(|date| date.tomorrow().ok());
+        let date = super::civil::date_of(row.days).and_then(|date| date.tomorrow().ok());
         let session = date.and_then(|date| {
             let week_later = date.checked_add(jiff::Span::new().days(14)).ok()?;
             calendar.sessions_on(date, week_later).next()
@@ -107,7 +107,7 @@ fn dividend(reference: i128, price: i128, next: i128, error: i128) -> Option<Mon
         let divisor = 10_i128.pow(18 - places);
         div_half_even(exact, divisor) * divisor
     });
-    let amount = rounded.clone().find(|amount| (amount - exact).abs() <= error).or(rounded.last())?;
+    let amount = rounded.clone().find(|amount| (amount - exact).abs() <= error).or_else(|| rounded.clone().next_back())?;
     (amount > 0).then(|| Money::from_raw(amount))
 }
 

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use tradeflow_model::market::PriceType;
-use tradeflow_model::{AssetClass, Interval};
+use tradeflow_model::{AssetClass, Interval, MAX_SCALE};
 
 use super::clock::{TimeFormat, Zone};
 
@@ -18,8 +18,8 @@ pub enum RowKind {
     Trade,
     /// A quote: best bid and ask. A side that is left empty is as before.
     Quote,
-    /// One exchange's bid or ask, the other side 0: the best of all exchanges is kept, a row a change.
-    ExchangeQuote,
+    /// The best bid or ask, the other side 0: two rows of one time are a quote.
+    SideQuote,
     /// Cumulative factors of adjustment, from which splits and dividends are derived.
     Factors,
 }
@@ -65,7 +65,6 @@ pub enum Field {
     AskHigh,
     AskLow,
     AskClose,
-    Exchange,
     PriceFactor,
     SplitFactor,
     Reference,
@@ -99,7 +98,6 @@ impl Field {
         Self::AskHigh,
         Self::AskLow,
         Self::AskClose,
-        Self::Exchange,
         Self::PriceFactor,
         Self::SplitFactor,
         Self::Reference,
@@ -130,7 +128,6 @@ impl Field {
             Self::AskHigh => "ask_high",
             Self::AskLow => "ask_low",
             Self::AskClose => "ask_close",
-            Self::Exchange => "exchange",
             Self::PriceFactor => "price_factor",
             Self::SplitFactor => "split_factor",
             Self::Reference => "reference",
@@ -182,7 +179,6 @@ impl Field {
             Self::AskHigh => &["ask_high"],
             Self::AskLow => &["ask_low"],
             Self::AskClose => &["ask_close"],
-            Self::Exchange => &["exchange", "exch"],
             Self::PriceFactor => &["price_factor"],
             Self::SplitFactor => &["split_factor"],
             Self::Reference => &["reference_price", "reference"],
@@ -195,14 +191,14 @@ impl RowKind {
     pub fn required(self) -> &'static [Field] {
         use Field::{
             Ask, AskClose, AskHigh, AskLow, AskOpen, AskSize, Bid, BidClose, BidHigh, BidLow, BidOpen,
-            BidSize, Close, Exchange, High, Low, Open, Price, PriceFactor, Qty, Reference, SplitFactor, Time,
+            BidSize, Close, High, Low, Open, Price, PriceFactor, Qty, Reference, SplitFactor, Time,
         };
         match self {
             Self::Bar => &[Time, Open, High, Low, Close],
             Self::QuoteBar => &[Time, BidOpen, BidHigh, BidLow, BidClose, AskOpen, AskHigh, AskLow, AskClose],
             Self::Trade => &[Time, Price, Qty],
             Self::Quote => &[Time, Bid, Ask],
-            Self::ExchangeQuote => &[Time, Bid, BidSize, Ask, AskSize, Exchange],
+            Self::SideQuote => &[Time, Bid, BidSize, Ask, AskSize],
             Self::Factors => &[Time, PriceFactor, SplitFactor, Reference],
         }
     }
@@ -213,7 +209,7 @@ impl RowKind {
             Self::Bar => &[Field::Volume],
             Self::QuoteBar | Self::Quote => &[Field::BidSize, Field::AskSize],
             Self::Trade => &[Field::Side],
-            Self::ExchangeQuote | Self::Factors => &[],
+            Self::SideQuote | Self::Factors => &[],
         }
     }
 }
@@ -282,6 +278,8 @@ pub struct Layout {
     pub price_shift: u8,
     /// Decimals to which prices are rounded, half to even; `None` to refuse what can't be kept exactly.
     pub round: Option<u8>,
+    /// Decimals to which sizes are rounded; 9, the most that can be kept, unless the user says otherwise.
+    pub round_sizes: u8,
     /// What bars are made of.
     pub price_type: PriceType,
     /// Length of bars; `None` where the user must say.
@@ -306,6 +304,7 @@ impl Layout {
             stamp: StampAt::Start,
             price_shift: 0,
             round: None,
+            round_sizes: MAX_SCALE,
             price_type: PriceType::Last,
             interval: None,
             class: None,

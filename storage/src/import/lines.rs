@@ -5,6 +5,9 @@ use std::io::{BufRead, Read};
 /// The longest line. Tables of prices have lines of some hundred bytes; what is longer is no such table.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 
+/// A line with its number, from 1; or the number of a line that can't be read, and why.
+pub(super) type Line<'a> = Result<Option<(u64, &'a [u8])>, (u64, String)>;
+
 /// Reads a text table line by line, without its line ends; blank lines are passed over.
 pub(super) struct Lines<R> {
     reader: R,
@@ -21,7 +24,7 @@ impl<R: BufRead> Lines<R> {
     ///
     /// # Errors
     /// The number of the line, and in words why it can't be part of a text table or be read.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, &[u8])>, (u64, String)> {
+    pub(super) fn next(&mut self) -> Line<'_> {
         loop {
             self.buffer.clear();
             self.number += 1;

@@ -4,7 +4,7 @@
 //! source   opens files by their content: text, gzip, zstd, zip, Parquet     ┐
 //! lines    lines and fields of text                                          │ read
 //! layout   which column is what; presets are layouts with a name             │
-//! clock, number, decode, nbbo, factors   rows as times and exact integers    ┘
+//! table, clock, civil, number, decode, sides, factors  rows as times and exact integers    ┘
 //! stage    rows wait by series and partition until all is read
 //! instrument  what is traded, and at which scales: known, said, or inferred
 //! check    whole series: order, duplicates, spikes, gaps                       check
@@ -19,6 +19,7 @@
 //! close are reported as outside of sessions, and kept.
 
 mod check;
+mod civil;
 mod clock;
 mod decode;
 mod error;
@@ -27,14 +28,15 @@ mod gaps;
 mod instrument;
 mod layout;
 mod lines;
-mod nbbo;
 mod number;
 mod parquet;
 pub mod presets;
 mod report;
+mod sides;
 mod source;
 mod spike;
 mod stage;
+mod table;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -14,9 +14,9 @@ use arrow_schema::{DataType, TimeUnit};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::Importer;
-use super::decode::{Table, UNIT_SEPARATOR};
 use super::error::{ImportError, Place};
 use super::lines::Fields;
+use super::table::{Table, UNIT_SEPARATOR};
 
 const BATCH_ROWS: usize = 8192;
 
@@ -124,7 +124,7 @@ fn write_value(line: &mut String, column: &dyn Array, row: usize) -> Option<()> 
         DataType::Utf8View => push_text(line, column.as_string_view().value(row)),
         DataType::Date32 => {
             let days = i64::from(column.as_primitive::<Date32Type>().value(row));
-            write!(line, "{}", super::clock::date_of(days)?).ok()
+            write!(line, "{}", super::civil::date_of(days)?).ok()
         }
         DataType::Timestamp(unit, zone) => {
             let nanos = match unit {

@@ -37,7 +37,7 @@ pub enum Check {
     OutOfOrder,
     /// A bar that is there twice; once is kept.
     Duplicate,
-    /// A price that was rounded, as the layout says.
+    /// A price or size that was rounded.
     Rounded,
 }
 
@@ -168,8 +168,8 @@ impl Policy {
         if action == Action::Keep && !check.can_keep() {
             return Err(format!("a row that fails the check {name} can't be kept: use reject or drop"));
         }
-        if action == Action::Drop && check == Check::Rounded {
-            return Err("rows with rounded prices can be kept or rejected".into());
+        if action == Action::Drop && matches!(check, Check::Rounded | Check::OutOfOrder) {
+            return Err(format!("a row that fails the check {name} can't be left out: use keep or reject"));
         }
         self.actions.insert(check, action);
         Ok(())

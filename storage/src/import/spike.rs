@@ -6,10 +6,12 @@
 //! the window *and* by more than a floor that depends on what is traded: real crashes of minutes go that far.
 //!
 //! Prices in another unit (pence for pounds) may come in long stretches, for which no window is wide enough. So a
-//! step of about 100 times between two neighbouring rows is reported as well, on the row after it, whether or not the
-//! price comes back: no market moves so, only a unit or a split.
+//! step of about 100 times between two neighbouring rows is reported as well, on the row after it (unless the row
+//! before it was reported), whether or not the price comes back: no market moves so, only a unit or a split. Which of
+//! the two units is the right one, the prices alone do not tell.
 
 use tradeflow_model::AssetClass;
+use tradeflow_model::fixed::to_decimal;
 
 /// Rows on each side of a row that make its level.
 const REACH: usize = 20;
@@ -53,21 +55,22 @@ pub(super) struct SpikeTest {
     judge: usize,
     /// The closes of the window, sorted.
     sorted: Vec<f64>,
-    /// Units of a price that a raw price counts.
-    unit: f64,
+    previous_is_spike: bool,
+    /// Decimals of raw prices.
+    scale: u8,
 }
 
 impl SpikeTest {
     /// A test for prices at `price_scale`.
     pub(super) fn new(class: AssetClass, price_scale: u8) -> Self {
-        let unit = 10_f64.powi(-i32::from(price_scale));
         let size = 2 * REACH + 1;
         Self {
             floor: floor_of(class).ln(),
             rows: std::collections::VecDeque::with_capacity(size + 1),
             judge: 0,
             sorted: Vec::with_capacity(size + 1),
-            unit,
+            previous_is_spike: false,
+            scale: price_scale,
         }
     }
 
@@ -109,16 +112,26 @@ impl SpikeTest {
         self.judge = self.judge.saturating_sub(1);
     }
 
-    fn verdict(&self, index: usize) -> Option<Spike> {
+    fn text(&self, raw: f64) -> String {
+        to_decimal(raw as i64, self.scale).normalize().to_string()
+    }
+
+    fn verdict(&mut self, index: usize) -> Option<Spike> {
+        let spike = self.judge_row(index, self.previous_is_spike);
+        self.previous_is_spike = spike.is_some();
+        spike
+    }
+
+    fn judge_row(&self, index: usize, after_spike: bool) -> Option<Spike> {
         let row = &self.rows[index];
         if index > 0 {
             let before = self.rows[index - 1].close;
             let step = (row.close / before).max(before / row.close);
-            if UNIT_STEP.contains(&step) {
+            if UNIT_STEP.contains(&step) && !after_spike {
                 let detail = format!(
                     "price {} after {}: a step of {step:.0} times, as between two units",
-                    row.close * self.unit,
-                    before * self.unit
+                    self.text(row.close),
+                    self.text(before)
                 );
                 return Some(Spike { origin: row.origin, key: row.key, detail });
             }
@@ -140,7 +153,7 @@ impl SpikeTest {
         if distance <= DEVIATIONS * deviation {
             return None;
         }
-        let detail = format!("price {} far from the {} around it", worst * self.unit, level * self.unit);
+        let detail = format!("price {} far from the {} around it", self.text(worst), self.text(level));
         Some(Spike { origin: row.origin, key: row.key, detail })
     }
 }

@@ -11,8 +11,8 @@ mod lean_factors;
 mod lean_minute_future;
 mod lean_minute_quote;
 mod lean_minute_trade;
-mod lean_tick_exchange_quote;
 mod lean_tick_quote;
+mod lean_tick_quote_equity;
 mod lean_tick_trade;
 mod mt4;
 mod mt5;
@@ -36,8 +36,8 @@ pub const ALL: [&Preset; 20] = [
     &lean_minute_future::PRESET,
     &lean_minute_quote::PRESET,
     &lean_minute_trade::PRESET,
-    &lean_tick_exchange_quote::PRESET,
     &lean_tick_quote::PRESET,
+    &lean_tick_quote_equity::PRESET,
     &lean_tick_trade::PRESET,
     &mt4::PRESET,
     &mt5::PRESET,

@@ -8,8 +8,8 @@ use super::new_york;
 
 /// LEAN quote ticks of equities.
 pub(super) const PRESET: Preset = Preset {
-    name: "lean-tick-exchange-quote",
-    about: "Zip of one exchange's bid or ask a row, the other side 0; prices × 10000, milliseconds since New York midnight of the date in the file name. The best bid and ask over all exchanges are built and kept, a row a change; their sizes are summed over the exchanges at the best price.",
+    name: "lean-tick-quote-equity",
+    about: "Zip of the best bid or ask a row with its exchange, the other side 0; prices × 10000, milliseconds since New York midnight of the date in the file name. A bid and an ask of one time become one quote, and a quote like the one before it is passed over.",
     sample: "14400142,138000,1000,0,0,P,1,0\n14400142,0,0,139200,500,P,1,0",
     layout,
 };
@@ -20,7 +20,7 @@ fn layout() -> Layout {
         zone: new_york(),
         price_shift: 4,
         class: Some(AssetClass::Equity),
-        ..Layout::new(RowKind::ExchangeQuote)
+        ..Layout::new(RowKind::SideQuote)
     }
     .in_order(&[
         Some(Field::Time),
@@ -28,6 +28,5 @@ fn layout() -> Layout {
         Some(Field::BidSize),
         Some(Field::Ask),
         Some(Field::AskSize),
-        Some(Field::Exchange),
     ])
 }
