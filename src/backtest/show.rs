@@ -45,7 +45,7 @@ pub fn summary(summary: &Summary) {
         ("Fees", money(summary.fees)),
     ]);
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_HORIZONTAL_ONLY);
     for (name, value) in rows {
         table.add_row([name.to_owned(), value]);
     }
@@ -67,7 +67,7 @@ pub fn summary(summary: &Summary) {
 
 fn accounts(summary: &Summary) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header(["Account", "Final equity", "Return", "Max drawdown", "Trades", "Fees"]);
     for account in &summary.accounts {
         table.add_row([
