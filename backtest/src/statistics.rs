@@ -251,11 +251,10 @@ impl TotalCurve {
 
     /// Takes points of a cell. All cells of a run see the same events and have points at the same times.
     pub fn take(&mut self, cell: usize, equity: &EquityColumns) {
-        let points = equity.ts_event.iter().zip(&equity.equity).map(|(ts, e)| (*ts, Money::from_raw(*e).to_f64()));
         if self.waiting.len() == 1 {
-            points.for_each(|(ts, equity)| self.curve.push(ts, equity));
-            return;
+            return; // one account's curve is the total
         }
+        let points = equity.ts_event.iter().zip(&equity.equity).map(|(ts, e)| (*ts, Money::from_raw(*e).to_f64()));
         self.waiting[cell].extend(points);
         while self.waiting.iter().all(|points| !points.is_empty()) {
             let heads: Vec<(i64, f64)> = self.waiting.iter_mut().filter_map(VecDeque::pop_front).collect();
@@ -264,9 +263,12 @@ impl TotalCurve {
         }
     }
 
-    /// The statistics.
-    pub fn finish(self) -> CurveStatistics {
-        self.curve.finish()
+    /// The statistics; `cells` are those of the single accounts.
+    pub fn finish(self, cells: &[Statistics]) -> CurveStatistics {
+        match cells {
+            [only] => only.curve.clone().finish(),
+            _ => self.curve.finish(),
+        }
     }
 }
 

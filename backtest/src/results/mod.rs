@@ -116,5 +116,6 @@ fn write(
     tables.finish()?;
     let cells: Option<Vec<_>> = cells.into_iter().collect();
     let cells = cells.ok_or("the run ended before every cell did")?;
-    Ok(Collected { cells, statistics, curve: total.finish() })
+    let curve = total.finish(&statistics);
+    Ok(Collected { cells, statistics, curve })
 }

@@ -127,14 +127,13 @@ impl Table {
         if self.rows >= GROUP_ROWS { self.flush() } else { Ok(()) }
     }
 
-    /// Appends many rows of a table whose columns are a word, then integers.
-    pub(super) fn columns(&mut self, word: &str, integers: &mut [Vec<i64>]) -> Result<(), String> {
+    /// Appends many rows of a table whose columns are integers and then, perhaps, a word.
+    pub(super) fn columns<const N: usize>(&mut self, mut integers: [Vec<i64>; N], word: &str) -> Result<(), String> {
         let rows = integers.first().map_or(0, Vec::len);
-        let word = ByteArray::from(word);
         for (index, column) in self.columns.iter_mut().enumerate() {
             match &mut column.values {
-                Values::Texts(values) => values.resize(values.len() + rows, word.clone()),
-                Values::Integers(values) => values.append(&mut integers[index - 1]),
+                Values::Integers(values) => values.append(&mut integers[index]),
+                Values::Texts(values) => values.resize(values.len() + rows, ByteArray::from(word)),
                 Values::Bools(_) => {}
             }
         }

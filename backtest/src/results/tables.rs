@@ -81,8 +81,11 @@ impl Tables {
         let (price, size, money) =
             (Kind::Decimal(scales.price), Kind::Decimal(scales.size), Kind::Decimal(scales.money));
         let table = |name: &str, columns: &[(&str, Kind)]| Table::create(folder, name, columns);
+        // By far the longest table: the account is a column only where there are several.
+        let curve = [("ts", Time), ("cash", money), ("equity", money), ("account", Word)];
+        let curve = if plan.cells.len() > 1 { &curve[..] } else { &curve[..3] };
         Ok(Self {
-            equity: table("equity", &[("account", Word), ("ts", Time), ("cash", money), ("equity", money)])?,
+            equity: table("equity", curve)?,
             orders: table(
                 "orders",
                 &[
@@ -181,7 +184,7 @@ impl Tables {
         };
         let cash = equity.cash.iter().map(|raw| rounded(*raw)).collect::<Result<Vec<_>, _>>()?;
         let values = equity.equity.iter().map(|raw| rounded(*raw)).collect::<Result<Vec<_>, _>>()?;
-        self.equity.columns(&self.names[cell].account, &mut [equity.ts_event, cash, values])
+        self.equity.columns([equity.ts_event, cash, values], &self.names[cell].account)
     }
 
     fn order(&mut self, cell: usize, record: &OrderRecord) -> Result<(), String> {
