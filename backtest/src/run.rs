@@ -69,7 +69,8 @@ pub fn run(
     let stopped_at = outcome.stopped.then_some(stopped_at);
     let seconds = started.elapsed().as_secs_f64();
     let summary = summarise(plan, collected, &outcome, stopped_at, seconds, &place);
-    let text = serde_json::to_string_pretty(&summary).map_err(|error| RunError::Results(error.to_string()))?;
+    let text =
+        serde_json::to_string_pretty(&summary).map_err(|error| RunError::Results(error.to_string()))?;
     let file = folder.path().join("summary.json");
     std::fs::write(&file, text + "\n").map_err(|e| RunError::Results(format!("{}: {e}", file.display())))?;
     folder.keep().map_err(RunError::Results)?;

@@ -128,7 +128,8 @@ impl Curve {
         self.end_day();
         let years = (self.last.0 - first_ts) as f64 / (365.25 * NANOS_PER_DAY as f64);
         let growth = self.last.1 / self.start;
-        let cagr = (years > 0.0 && growth > 0.0).then(|| growth.powf(1.0 / years) - 1.0).filter(|c| c.is_finite());
+        let cagr =
+            (years > 0.0 && growth > 0.0).then(|| growth.powf(1.0 / years) - 1.0).filter(|c| c.is_finite());
         let root = self.days_a_year.sqrt();
         CurveStatistics {
             max_drawdown: self.max_drawdown,
@@ -254,7 +255,8 @@ impl TotalCurve {
         if self.waiting.len() == 1 {
             return; // one account's curve is the total
         }
-        let points = equity.ts_event.iter().zip(&equity.equity).map(|(ts, e)| (*ts, Money::from_raw(*e).to_f64()));
+        let points =
+            equity.ts_event.iter().zip(&equity.equity).map(|(ts, e)| (*ts, Money::from_raw(*e).to_f64()));
         self.waiting[cell].extend(points);
         while self.waiting.iter().all(|points| !points.is_empty()) {
             let heads: Vec<(i64, f64)> = self.waiting.iter_mut().filter_map(VecDeque::pop_front).collect();

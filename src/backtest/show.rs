@@ -1,6 +1,6 @@
 //! The summary on the terminal.
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use tradeflow_backtest::results::Summary;
 
 /// Prints the summary of a run.
@@ -13,7 +13,7 @@ pub fn summary(summary: &Summary) {
     let trades = &summary.trade_statistics;
     let days = |ns: i64| format!("{:.1} days", ns as f64 / 86_400e9);
     let mut rows: Vec<(&str, String)> = vec![
-        ("Strategy", summary.strategies.join(", ")),
+        ("Strategy", distinct(&summary.strategies)),
         ("Symbol", summary.symbols.join(", ")),
         ("From", summary.from.clone()),
         ("To", summary.to.clone()),
@@ -45,29 +45,29 @@ pub fn summary(summary: &Summary) {
         ("Fees", money(summary.fees)),
     ]);
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(NOTHING);
     for (name, value) in rows {
         table.add_row([name.to_owned(), value]);
     }
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    println!("{table}");
+    println!("{table}\n");
     if summary.accounts.len() > 1 {
-        println!("{}", accounts(summary));
+        println!("{}\n", accounts(summary));
     }
     println!("Assumed:");
     for assumption in &summary.assumptions {
         println!("  - {assumption}");
     }
-    println!("Digest   {}", summary.digest);
+    println!("\nDigest   {}", summary.digest);
     println!("Results  {}", summary.results);
     println!("Took     {:.2} s", summary.seconds);
 }
 
 fn accounts(summary: &Summary) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(NOTHING);
     table.set_header(["Account", "Final equity", "Return", "Max drawdown", "Trades", "Fees"]);
     for account in &summary.accounts {
         table.add_row([
@@ -85,6 +85,17 @@ fn accounts(summary: &Summary) -> Table {
         }
     }
     table
+}
+
+/// Names, each once.
+fn distinct(names: &[String]) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    for name in names {
+        if !seen.contains(&name.as_str()) {
+            seen.push(name);
+        }
+    }
+    seen.join(", ")
 }
 
 /// An amount with two decimals and groups of three digits.

@@ -162,7 +162,8 @@ fn resolve<D: Define>(given: &Map<String, Value>) -> Result<Value, Vec<ParamErro
     for (name, value) in given {
         let Some(property) = known.get(name) else {
             let names: Vec<&str> = known.keys().map(String::as_str).collect();
-            let why = format!("{} has no such parameter; it has {}", D::NAME, names.join(", "));
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let why = format!("{} has no such parameter; it has {names}", D::NAME);
             errors.push(ParamError { param: name.clone(), why });
             continue;
         };

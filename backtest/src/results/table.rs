@@ -23,8 +23,6 @@ pub(super) enum Kind {
     Integer,
     /// Text of few different values.
     Word,
-    /// Text.
-    Text,
     /// True or false.
     Bool,
 }
@@ -33,8 +31,32 @@ pub(super) enum Kind {
 #[derive(Debug)]
 enum Values {
     Integers(Vec<i64>),
-    Texts(Vec<ByteArray>),
+    Words(Words),
     Bools(Vec<bool>),
+}
+
+/// Words of a column, of which there are few different ones: each is allocated once.
+#[derive(Debug, Default)]
+struct Words {
+    known: Vec<ByteArray>,
+    rows: Vec<ByteArray>,
+}
+
+impl Words {
+    /// More than this many are not looked for.
+    const KNOWN_MAX: usize = 16;
+
+    fn push(&mut self, text: &str) {
+        let known = self.known.iter().find(|word| word.data() == text.as_bytes());
+        let word = known.cloned().unwrap_or_else(|| {
+            let word = ByteArray::from(text);
+            if self.known.len() < Self::KNOWN_MAX {
+                self.known.push(word.clone());
+            }
+            word
+        });
+        self.rows.push(word);
+    }
 }
 
 #[derive(Debug)]
@@ -77,7 +99,7 @@ impl Table {
                 Kind::Time => format!("int64 {name} (TIMESTAMP(NANOS,true))"),
                 Kind::Decimal(scale) => format!("int64 {name} (DECIMAL(18,{scale}))"),
                 Kind::Integer => format!("int64 {name}"),
-                Kind::Word | Kind::Text => format!("byte_array {name} (STRING)"),
+                Kind::Word => format!("byte_array {name} (STRING)"),
                 Kind::Bool => format!("boolean {name}"),
             };
             schema.push_str(&format!("  {repetition} {column};\n"));
@@ -87,19 +109,20 @@ impl Table {
                 Kind::Time | Kind::Decimal(_) | Kind::Integer => properties
                     .set_column_dictionary_enabled(path.clone(), false)
                     .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-                Kind::Text | Kind::Bool => properties.set_column_dictionary_enabled(path, false),
+                Kind::Bool => properties.set_column_dictionary_enabled(path, false),
             };
         }
         schema.push('}');
         let schema = Arc::new(parse_message_type(&schema).map_err(|e| failed(&e))?);
         let file = BufWriter::new(File::create(&path).map_err(|e| failed(&e))?);
-        let writer = SerializedFileWriter::new(file, schema, Arc::new(properties.build())).map_err(|e| failed(&e))?;
+        let writer =
+            SerializedFileWriter::new(file, schema, Arc::new(properties.build())).map_err(|e| failed(&e))?;
         let columns = columns
             .iter()
             .map(|(name, kind)| Column {
                 values: match kind {
                     Kind::Time | Kind::Decimal(_) | Kind::Integer => Values::Integers(Vec::new()),
-                    Kind::Word | Kind::Text => Values::Texts(Vec::new()),
+                    Kind::Word => Values::Words(Words::default()),
                     Kind::Bool => Values::Bools(Vec::new()),
                 },
                 levels: name.ends_with('?').then(Vec::new),
@@ -109,18 +132,20 @@ impl Table {
     }
 
     /// Appends a row of values, in the order of the columns.
-    pub(super) fn row(&mut self, row: &mut dyn Iterator<Item = Cell<'_>>) -> Result<(), String> {
-        for column in &mut self.columns {
-            let Some(cell) = row.next() else { break };
+    pub(super) fn row(&mut self, row: &[Cell<'_>]) -> Result<(), String> {
+        debug_assert_eq!(row.len(), self.columns.len());
+        for (column, &cell) in self.columns.iter_mut().zip(row) {
             if let Some(levels) = &mut column.levels {
                 levels.push(i16::from(!matches!(cell, Cell::None)));
             }
             match (&mut column.values, cell) {
                 (Values::Integers(values), Cell::Integer(value)) => values.push(value),
-                (Values::Texts(values), Cell::Text(text)) => values.push(text.into()),
+                (Values::Words(words), Cell::Text(text)) => words.push(text),
                 (Values::Bools(values), Cell::Bool(value)) => values.push(value),
                 (_, Cell::None) if column.levels.is_some() => {}
-                (_, cell) => return Err(format!("{}: {cell:?} is not of its column's kind", self.path.display())),
+                (_, cell) => {
+                    return Err(format!("{}: {cell:?} is not of its column's kind", self.path.display()));
+                }
             }
         }
         self.rows += 1;
@@ -128,12 +153,16 @@ impl Table {
     }
 
     /// Appends many rows of a table whose columns are integers and then, perhaps, a word.
-    pub(super) fn columns<const N: usize>(&mut self, mut integers: [Vec<i64>; N], word: &str) -> Result<(), String> {
+    pub(super) fn columns<const N: usize>(
+        &mut self,
+        mut integers: [Vec<i64>; N],
+        word: &str,
+    ) -> Result<(), String> {
         let rows = integers.first().map_or(0, Vec::len);
         for (index, column) in self.columns.iter_mut().enumerate() {
             match &mut column.values {
                 Values::Integers(values) => values.append(&mut integers[index]),
-                Values::Texts(values) => values.resize(values.len() + rows, ByteArray::from(word)),
+                Values::Words(words) => words.rows.resize(words.rows.len() + rows, ByteArray::from(word)),
                 Values::Bools(_) => {}
             }
         }
@@ -152,7 +181,7 @@ impl Table {
             let levels = column.levels.as_deref();
             match &mut column.values {
                 Values::Integers(values) => write::<Int64Type>(&mut group, values, levels),
-                Values::Texts(values) => write::<ByteArrayType>(&mut group, values, levels),
+                Values::Words(words) => write::<ByteArrayType>(&mut group, &mut words.rows, levels),
                 Values::Bools(values) => write::<BoolType>(&mut group, values, levels),
             }
             .map_err(failed)?;

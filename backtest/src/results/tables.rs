@@ -77,7 +77,7 @@ impl Tables {
             size: finest(|i| i.size_scale),
             money: plan.cells.iter().map(|c| c.account.currency.report_scale()).max().unwrap_or(8),
         };
-        use Kind::{Bool, Integer, Text, Time, Word};
+        use Kind::{Bool, Integer, Time, Word};
         let (price, size, money) =
             (Kind::Decimal(scales.price), Kind::Decimal(scales.size), Kind::Decimal(scales.money));
         let table = |name: &str, columns: &[(&str, Kind)]| Table::create(folder, name, columns);
@@ -90,7 +90,7 @@ impl Tables {
                 "orders",
                 &[
                     ("account", Word),
-                    ("order_id", Text),
+                    ("order_id", Integer),
                     ("strategy?", Word),
                     ("symbol", Word),
                     ("side", Word),
@@ -100,7 +100,7 @@ impl Tables {
                     ("limit_price?", price),
                     ("trigger?", price),
                     ("reduce_only", Bool),
-                    ("parent_id?", Text),
+                    ("parent_id?", Integer),
                     ("status", Word),
                     ("filled", size),
                     ("average_price?", price),
@@ -113,7 +113,7 @@ impl Tables {
                 "fills",
                 &[
                     ("account", Word),
-                    ("order_id", Text),
+                    ("order_id", Integer),
                     ("strategy?", Word),
                     ("symbol", Word),
                     ("ts", Time),
@@ -194,53 +194,45 @@ impl Tables {
             Some(price) => scales.price(price, definition).map(Cell::Integer),
             None => Ok(Cell::None),
         };
-        let (id, parent) = (order.id.to_string(), order.parent.map(|id| id.to_string()));
-        self.orders.row(
-            &mut [
-                Cell::Text(&names.account),
-                Cell::Text(&id),
-                names.strategy(order.strategy),
-                Cell::Text(definition.symbol.as_str()),
-                Cell::Text(order.side.name()),
-                Cell::Text(order.kind.name()),
-                Cell::Text(order.time_in_force.name()),
-                Cell::Integer(scales.size(order.qty, definition)?),
-                price(order.kind.limit_price())?,
-                price(order.kind.trigger())?,
-                Cell::Bool(order.reduce_only),
-                parent.as_deref().map_or(Cell::None, Cell::Text),
-                Cell::Text(order.status.name()),
-                Cell::Integer(scales.size(order.filled, definition)?),
-                price(order.average_price())?,
-                Cell::Integer(order.ts_submitted.as_nanos()),
-                Cell::Integer(record.ts_closed.as_nanos()),
-                if record.reason.is_empty() { Cell::None } else { Cell::Text(&record.reason) },
-            ]
-            .into_iter(),
-        )
+        self.orders.row(&[
+            Cell::Text(&names.account),
+            Cell::Integer(order.id.as_u64() as i64),
+            names.strategy(order.strategy),
+            Cell::Text(definition.symbol.as_str()),
+            Cell::Text(order.side.name()),
+            Cell::Text(order.kind.name()),
+            Cell::Text(order.time_in_force.name()),
+            Cell::Integer(scales.size(order.qty, definition)?),
+            price(order.kind.limit_price())?,
+            price(order.kind.trigger())?,
+            Cell::Bool(order.reduce_only),
+            order.parent.map_or(Cell::None, |id| Cell::Integer(id.as_u64() as i64)),
+            Cell::Text(order.status.name()),
+            Cell::Integer(scales.size(order.filled, definition)?),
+            price(order.average_price())?,
+            Cell::Integer(order.ts_submitted.as_nanos()),
+            Cell::Integer(record.ts_closed.as_nanos()),
+            if record.reason.is_empty() { Cell::None } else { Cell::Text(&record.reason) },
+        ])
     }
 
     fn fill(&mut self, cell: usize, fill: &FillRecord) -> Result<(), String> {
         let (names, scales) = (&self.names[cell], self.scales);
         let definition = &self.instruments[fill.instrument.index()];
-        let id = fill.order.to_string();
         let liquidity = if fill.liquidity == Liquidity::Maker { "maker" } else { "taker" };
-        self.fills.row(
-            &mut [
-                Cell::Text(&names.account),
-                Cell::Text(&id),
-                names.strategy(fill.strategy),
-                Cell::Text(definition.symbol.as_str()),
-                Cell::Integer(fill.ts_event.as_nanos()),
-                Cell::Integer(fill.ts_init.as_nanos()),
-                Cell::Text(fill.side.name()),
-                Cell::Integer(scales.price(fill.price, definition)?),
-                Cell::Integer(scales.size(fill.qty, definition)?),
-                Cell::Integer(scales.money(fill.fee)?),
-                Cell::Text(liquidity),
-            ]
-            .into_iter(),
-        )
+        self.fills.row(&[
+            Cell::Text(&names.account),
+            Cell::Integer(fill.order.as_u64() as i64),
+            names.strategy(fill.strategy),
+            Cell::Text(definition.symbol.as_str()),
+            Cell::Integer(fill.ts_event.as_nanos()),
+            Cell::Integer(fill.ts_init.as_nanos()),
+            Cell::Text(fill.side.name()),
+            Cell::Integer(scales.price(fill.price, definition)?),
+            Cell::Integer(scales.size(fill.qty, definition)?),
+            Cell::Integer(scales.money(fill.fee)?),
+            Cell::Text(liquidity),
+        ])
     }
 
     fn trade(&mut self, cell: usize, trip: &RoundTrip) -> Result<(), String> {
@@ -259,46 +251,42 @@ impl Tables {
         };
         let id = &mut self.trade_ids[cell];
         *id += 1;
-        self.trades.row(
-            &mut [
-                Cell::Text(&names.account),
-                Cell::Integer(*id),
-                names.strategy(trip.strategy),
-                Cell::Text(definition.symbol.as_str()),
-                Cell::Text(if trip.side == Side::Buy { "long" } else { "short" }),
-                Cell::Integer(scales.size(trip.entry_qty, definition)?),
-                Cell::Integer(trip.entry_time.as_nanos()),
-                trip.exit_time.map_or(Cell::None, |time| Cell::Integer(time.as_nanos())),
-                price(trip.entry_price())?,
-                price(trip.exit_price())?,
-                profit(gross)?,
-                Cell::Integer(scales.money(trip.fees)?),
-                Cell::Integer(scales.money(trip.flows)?),
-                profit(net)?,
-                Cell::Bool(!closed),
-            ]
-            .into_iter(),
-        )
+        self.trades.row(&[
+            Cell::Text(&names.account),
+            Cell::Integer(*id),
+            names.strategy(trip.strategy),
+            Cell::Text(definition.symbol.as_str()),
+            Cell::Text(if trip.side == Side::Buy { "long" } else { "short" }),
+            Cell::Integer(scales.size(trip.entry_qty, definition)?),
+            Cell::Integer(trip.entry_time.as_nanos()),
+            trip.exit_time.map_or(Cell::None, |time| Cell::Integer(time.as_nanos())),
+            price(trip.entry_price())?,
+            price(trip.exit_price())?,
+            profit(gross)?,
+            Cell::Integer(scales.money(trip.fees)?),
+            Cell::Integer(scales.money(trip.flows)?),
+            profit(net)?,
+            Cell::Bool(!closed),
+        ])
     }
 
     fn position(&mut self, cell: usize, position: &PositionRecord) -> Result<(), String> {
         let (names, scales) = (&self.names[cell], self.scales);
         let definition = &self.instruments[position.instrument.index()];
-        self.positions.row(
-            &mut [
-                Cell::Text(&names.account),
-                Cell::Integer(position.ts_event.as_nanos()),
-                Cell::Text(definition.symbol.as_str()),
-                Cell::Integer(scales.size(position.qty, definition)?),
-                Cell::Integer(scales.money(position.cost)?),
-                Cell::Integer(scales.money(position.realized)?),
-                Cell::Integer(scales.money(position.fees)?),
-            ]
-            .into_iter(),
-        )
+        self.positions.row(&[
+            Cell::Text(&names.account),
+            Cell::Integer(position.ts_event.as_nanos()),
+            Cell::Text(definition.symbol.as_str()),
+            Cell::Integer(scales.size(position.qty, definition)?),
+            Cell::Integer(scales.money(position.cost)?),
+            Cell::Integer(scales.money(position.realized)?),
+            Cell::Integer(scales.money(position.fees)?),
+        ])
     }
 
     pub(super) fn finish(self) -> Result<(), String> {
-        [self.equity, self.orders, self.fills, self.trades, self.positions].into_iter().try_for_each(Table::finish)
+        [self.equity, self.orders, self.fills, self.trades, self.positions]
+            .into_iter()
+            .try_for_each(Table::finish)
     }
 }
