@@ -1,6 +1,6 @@
 //! The contract of every actor.
 
-use tradeflow_model::{Digest, Timestamp};
+use tradeflow_model::{Digest, DigestWriter, Timestamp};
 
 /// A pure state machine: what it does depends on its state, the time it is told and its input, and on nothing else
 /// (invariant I2). Whoever gives two actors the same inputs gets the same outputs (I3).
@@ -40,6 +40,29 @@ pub trait Actor {
     fn digest(&self) -> Result<Digest, Fault> {
         Ok(Digest::of(&self.snapshot()?))
     }
+}
+
+/// Puts a digest before the bytes of a snapshot: of `fingerprint`, which stands for what the actor was built from, and
+/// the bytes. A snapshot that is damaged, or of another actor, is so refused before anything is read from it.
+pub(crate) fn seal(fingerprint: &Digest, state: &[u8]) -> Vec<u8> {
+    [&sealed(fingerprint, state).as_bytes()[..], state].concat()
+}
+
+/// The bytes of a sealed snapshot.
+pub(crate) fn unseal<'a>(fingerprint: &Digest, snapshot: &'a [u8]) -> Result<&'a [u8], Fault> {
+    let refuse = || Fault::new("snapshot: the bytes are damaged, or of an actor that was built otherwise");
+    let (digest, state) = snapshot.split_first_chunk().ok_or_else(refuse)?;
+    if Digest::from_bytes(*digest) != sealed(fingerprint, state) {
+        return Err(refuse());
+    }
+    Ok(state)
+}
+
+fn sealed(fingerprint: &Digest, state: &[u8]) -> Digest {
+    let mut writer = DigestWriter::new();
+    writer.bytes(fingerprint.as_bytes());
+    writer.bytes(state);
+    writer.finish()
 }
 
 /// A broken invariant: what, and where.

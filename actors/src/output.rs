@@ -95,6 +95,8 @@ pub struct Counters {
     pub denied: u64,
     /// Orders that the venue refused.
     pub rejected: u64,
+    /// Changes of orders that we refused, because the order or the risk gate does not allow them.
+    pub changes_refused: u64,
     /// Fills.
     pub fills: u64,
     /// Fills larger than a tenth of the volume they traded in.

@@ -9,7 +9,8 @@ use tradeflow_model::{
 use super::Cell;
 use crate::actor::{Fault, Outbox};
 use crate::execution::{IdMint, OrderRequest, VenueCommand, quantity_for};
-use crate::strategy::Intent;
+use crate::output::Fold;
+use crate::strategy::{Intent, StrategyEvent};
 
 impl Cell {
     /// Acts on what a strategy wants.
@@ -48,9 +49,10 @@ impl Cell {
                 self.submit(now, Some(strategy), id, exits, &request, ids, out)
             }
             Intent::Modify { order, qty, price, trigger } => {
-                if self.orders.get(order).is_some_and(|o| o.strategy == Some(strategy)) {
-                    out.push(VenueCommand::Modify { order, qty, price, trigger })?;
+                if self.may_modify(now, strategy, order, qty, price, trigger) {
+                    return out.push(VenueCommand::Modify { order, qty, price, trigger });
                 }
+                self.counters.changes_refused += 1;
                 Ok(())
             }
             Intent::Cancel(order) => {
@@ -61,6 +63,31 @@ impl Cell {
             }
             Intent::Timer { at, timer } => self.timers.set(at.max(now), strategy, timer),
         }
+    }
+
+    /// Whether the order is the strategy's, may change so, and would still pass the risk gate.
+    fn may_modify(
+        &self,
+        now: Timestamp,
+        strategy: StrategyIndex,
+        order: OrderId,
+        qty: Qty,
+        price: Option<Price>,
+        trigger: Option<Price>,
+    ) -> bool {
+        let Some(mut changed) = self.orders.get(order).filter(|o| o.strategy == Some(strategy)).cloned()
+        else {
+            return false;
+        };
+        if changed.status == OrderStatus::Submitted {
+            changed.status = OrderStatus::Accepted; // the venue will have it before the change
+        }
+        let kind = OrderEventKind::Modified { qty, price, trigger };
+        let event = OrderEvent { order, ts_event: now, ts_init: now, kind };
+        let last = self.last_price(changed.instrument);
+        // It is one of those that are open, not one more.
+        let others = self.orders.len() - 1;
+        changed.apply(&event).is_ok() && self.risk.check(&changed, &self.account, last, others).is_ok()
     }
 
     /// Takes a signal: nothing to do when the position is there or on its way; otherwise older orders of the same
@@ -74,7 +101,8 @@ impl Cell {
     ) -> Result<(), Fault> {
         self.counters.signals += 1;
         let (strategy, instrument) = (signal.strategy, signal.instrument);
-        if signal.expires.is_some_and(|expires| expires < now) || self.is_wanted(&signal) {
+        let expired = signal.expires.is_some_and(|expires| expires < now);
+        if now < self.tables.from || expired || self.is_wanted(&signal) {
             self.counters.signals_idle += 1;
             return Ok(());
         }
@@ -143,15 +171,14 @@ impl Cell {
             return Ok(());
         };
         let change = target.saturating_sub(held);
-        if change.signum() == -side.sign() {
-            self.counters.signals_idle += 1; // the position is larger already than the signal wants
+        if change.signum() == -side.sign() || (change == 0 && held != 0) {
+            self.counters.signals_idle += 1; // the position is as large as the signal wants, or larger
             return Ok(());
         }
         let qty = Qty::from_raw(change.abs());
         let id = ids.next_id()?;
         let definition = &self.tables.instruments[instrument.index()];
         let mut request = OrderRequest::market(instrument, side, qty);
-        request.reduce_only = signal.side == SignalSide::Close;
         let mut exits = [None, None];
         let mut invalid = None;
         let mut price_of = |field: &str, value: Option<rust_decimal::Decimal>| -> Option<Price> {
@@ -170,10 +197,10 @@ impl Cell {
                 *exit = Some(ids.next_id()?);
             }
         }
-        // With a size of less than a lot there is still what is held to get rid of.
-        if target == 0 && held != 0 {
-            request.reduce_only = true;
-        }
+        // What only closes must not open, whatever happens on the way. (Where strategies of one account hold against each
+        // other, closing for one may well open for the account.)
+        let netted = self.account.ledger().position(instrument).qty.raw();
+        request.reduce_only = target == 0 && netted.signum() == held.signum() && netted.abs() >= held.abs();
         if let Some(why) = invalid {
             let order = order_of(strategy, id, &request, now);
             return self.deny(now, order, DenyReason::Invalid(why), ids, out);
@@ -231,15 +258,21 @@ impl Cell {
         if let Err(reason) = verdict {
             return self.deny(now, order, reason, ids, out);
         }
+        // All leave before the strategy hears of any: what it then wants (a cancel, say) must reach the venue after them.
+        let mut submitted = Vec::with_capacity(1 + bracket.len());
         for order in std::iter::once(order).chain(bracket) {
             self.counters.orders += 1;
-            self.orders.insert(order.clone());
             let event =
                 OrderEvent { order: order.id, ts_event: now, ts_init: now, kind: OrderEventKind::Submitted };
-            self.apply(now, &event, ids, out)?;
-            if let Some(order) = self.orders.get(order.id) {
-                out.push(VenueCommand::Submit(order.clone()))?;
-            }
+            self.orders.insert(order);
+            let order = self.orders.apply(&event)?;
+            event.fold(&mut self.digest);
+            out.push(VenueCommand::Submit(order.clone()))?;
+            submitted.push((event, order));
+        }
+        let Some(strategy) = strategy else { return Ok(()) };
+        for (event, order) in &submitted {
+            self.tell(now, strategy, StrategyEvent::Order(event, order), ids, out)?;
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ use tradeflow_model::{
 };
 
 use crate::account::{Account, AccountInput, RoundTrip};
-use crate::actor::{Actor, Fault, Outbox};
+use crate::actor::{Actor, Fault, Outbox, seal, unseal};
 use crate::execution::costs::Costs;
 use crate::execution::{Desk, IdMint, OpenOrders, VenueCommand};
 use crate::output::{CellOutput, Counters, FillRecord, Fold, OrderRecord, PositionRecord, reason_of};
@@ -64,9 +64,13 @@ pub struct RunTables {
 /// A cell.
 pub struct Cell {
     tables: RunTables,
+    /// Of everything it was built from: a snapshot is of a cell with the same.
+    fingerprint: Digest,
     costs: Vec<Costs>,
     /// Strategies that see a series, by series.
     subscribers: Vec<Vec<StrategyIndex>>,
+    /// Strategies that see any series of an instrument, and so its sessions, by instrument.
+    followers: Vec<Vec<StrategyIndex>>,
     strategies: Vec<StrategyActor>,
     account: Account,
     risk: RiskGate,
@@ -133,20 +137,26 @@ impl Cell {
             .collect::<Result<_, _>>()
             .map_err(Fault::new)?;
         let mut subscribers = vec![Vec::new(); tables.series.len()];
+        let mut followers = vec![Vec::new(); tables.instruments.len()];
         for (index, strategy) in strategies.iter().enumerate() {
+            let index = StrategyIndex(index as u16);
             for series in &strategy.plan().series {
-                let seen: &mut Vec<StrategyIndex> = &mut subscribers[series.index()];
-                let index = StrategyIndex(index as u16);
-                if seen.last() != Some(&index) {
-                    seen.push(index);
+                let instrument = tables.series[series.index()];
+                for seen in [&mut subscribers[series.index()], &mut followers[instrument.index()]] {
+                    if seen.last() != Some(&index) {
+                        seen.push(index);
+                    }
                 }
             }
         }
+        let fingerprint = Digest::of_json(&(plan, &*tables.instruments, &*tables.series, tables.from));
         let count = strategies.len();
         let account = Account::new(Arc::new(plan.account.clone()), &tables.instruments, count)?;
         Ok(Self {
             costs,
+            fingerprint,
             subscribers,
+            followers,
             strategies,
             risk: RiskGate::new(&plan.risk, account.equity())?,
             account,
@@ -230,45 +240,56 @@ impl Cell {
         out: &mut Outbox<VenueCommand>,
     ) -> Result<(), Fault> {
         let mut ids = self.begin();
-        let (told, mark, begins) = match event {
-            MarketEvent::Bar(bar) => (StrategyEvent::Bar(bar), Some(bar.close), bar.ts_open),
-            MarketEvent::Trade(trade) => (StrategyEvent::Trade(trade), Some(trade.price), trade.ts_event),
+        let (told, price, begins) = match event {
+            MarketEvent::Bar(bar) => (StrategyEvent::Bar(bar), bar.close, bar.ts_open),
+            MarketEvent::Trade(trade) => (StrategyEvent::Trade(trade), trade.price, trade.ts_event),
             MarketEvent::Quote(quote) => {
                 let half = (quote.ask.raw() - quote.bid.raw()) / 2;
                 let mid = Price::from_raw(quote.bid.raw() + half);
-                (StrategyEvent::Quote(quote), Some(mid), quote.ts_event)
+                (StrategyEvent::Quote(quote), mid, quote.ts_event)
             }
             MarketEvent::Session(session) => {
                 if session.phase == SessionPhase::Open {
                     self.risk.on_session_open(self.account.equity());
                 }
-                (StrategyEvent::Session(session), None, session.ts_event)
+                let told = StrategyEvent::Session(session);
+                for at in 0..self.followers[session.instrument.index()].len() {
+                    let strategy = self.followers[session.instrument.index()][at];
+                    self.tell(now, strategy, told, &mut ids, out)?;
+                }
+                return Ok(());
             }
             MarketEvent::Action(action) => {
+                self.before_change(now);
                 self.account.handle(now, AccountInput::Action(action), &mut self.ended_trips)?;
                 return self.book_changes(now, action.instrument);
             }
         };
         let instrument = event.instrument();
         let trading = begins >= self.tables.from;
-        match (mark, trading) {
-            (None, _) => {}
-            (Some(_), false) => self.counters.warm_up += 1,
-            (Some(_), true) if matches!(event, MarketEvent::Bar(_)) => self.counters.bars += 1,
-            (Some(_), true) => self.counters.ticks += 1,
+        match (trading, event) {
+            (false, _) => self.counters.warm_up += 1,
+            (true, MarketEvent::Bar(_)) => self.counters.bars += 1,
+            (true, _) => self.counters.ticks += 1,
         }
-        if let Some(price) = mark {
-            if trading {
-                self.curve.before(event.ts_event(), &self.account, &mut self.output.equity, &mut self.digest);
-            }
-            self.account.mark(instrument, price)?;
-            self.risk.on_equity(self.account.equity());
+        if trading {
+            self.before_change(now);
         }
+        self.account.mark(instrument, price)?;
+        self.risk.on_equity(self.account.equity());
         for at in 0..self.subscribers[event.series().index()].len() {
             let strategy = self.subscribers[event.series().index()][at];
             self.tell(now, strategy, told, &mut ids, out)?;
         }
         Ok(())
+    }
+
+    /// What comes now changes the account: an interval of the equity curve that is over gets its point first.
+    #[inline]
+    fn before_change(&mut self, now: Timestamp) {
+        if now >= self.tables.from {
+            self.curve.before(now, &self.account, &mut self.output.equity, &mut self.digest);
+        }
     }
 
     /// Takes a report of the venue.
@@ -291,7 +312,7 @@ impl Cell {
     /// A broken invariant.
     pub fn on_time(&mut self, now: Timestamp, out: &mut Outbox<VenueCommand>) -> Result<(), Fault> {
         let mut ids = self.begin();
-        while let Some((strategy, timer)) = self.timers.pop_due(now) {
+        for (strategy, timer) in self.timers.take_due(now) {
             self.tell(now, strategy, StrategyEvent::Timer(timer), &mut ids, out)?;
         }
         Ok(())
@@ -343,6 +364,7 @@ impl Cell {
         let order = self.orders.apply(event)?;
         event.fold(&mut self.digest);
         if let Some(fill) = event.kind.fill() {
+            self.before_change(now);
             let input = AccountInput::Fill {
                 strategy: order.strategy,
                 instrument: order.instrument,
@@ -452,18 +474,11 @@ impl Actor for Cell {
             counters: self.counters,
             digest: self.digest.clone(),
         };
-        Ok(postcard::to_allocvec(&state)?)
+        Ok(seal(&self.fingerprint, &postcard::to_allocvec(&state)?))
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
-        let state: State = postcard::from_bytes(snapshot)?;
-        if state.strategies.len() != self.strategies.len() {
-            return Err(Fault::new(format!(
-                "the snapshot has {} strategies, the cell {}",
-                state.strategies.len(),
-                self.strategies.len()
-            )));
-        }
+        let state: State = postcard::from_bytes(unseal(&self.fingerprint, snapshot)?)?;
         self.account.restore(&state.account)?;
         for (strategy, bytes) in self.strategies.iter_mut().zip(&state.strategies) {
             strategy.restore(bytes)?;

@@ -64,6 +64,10 @@ impl RunTables {
 }
 
 impl PaperCell {
+    /// How often timers may fire at one instant: a strategy that asks again and again for a time that has passed is
+    /// stopped rather than waited for.
+    const TIMERS_MAX: usize = 65_536;
+
     /// A cell of a run, at its start.
     ///
     /// # Errors
@@ -147,14 +151,8 @@ impl PaperCell {
 
     #[inline]
     fn step(&mut self, now: Timestamp, event: &MarketEvent) -> Result<(), Fault> {
-        if now < self.now {
-            return Err(Fault::new(format!("time ran backwards from {}", self.now)));
-        }
-        while self.cell.next_timer() <= now {
-            let due = self.cell.next_timer().max(self.now);
-            self.now = due;
-            self.cell.on_time(due, &mut self.commands)?;
-            self.settle(due)?;
+        if self.cell.next_timer() <= now || now < self.now {
+            self.pass_time(now)?;
         }
         self.now = now;
         self.venue.on_market(now, event, &mut self.reports)?;
@@ -173,9 +171,30 @@ impl PaperCell {
     /// # Errors
     /// A broken invariant.
     pub fn on_signal(&mut self, now: Timestamp, signal: &Signal) -> Result<(), Fault> {
-        self.now = self.now.max(now);
+        self.pass_time(now)?;
         self.cell.on_signal(now, signal, &mut self.commands)?;
         self.settle(now)
+    }
+
+    /// Lets the timers fire that come up to `now`.
+    #[cold]
+    fn pass_time(&mut self, now: Timestamp) -> Result<(), Fault> {
+        if now < self.now {
+            return Err(Fault::new(format!("time ran backwards from {}", self.now)));
+        }
+        let mut at_once = 0;
+        while self.cell.next_timer() <= now {
+            let due = self.cell.next_timer().max(self.now);
+            at_once = if due == self.now { at_once + 1 } else { 0 };
+            if at_once > Self::TIMERS_MAX {
+                return Err(Fault::new(format!("timers fired more than {} times at {due}", Self::TIMERS_MAX)));
+            }
+            self.now = due;
+            self.cell.on_time(due, &mut self.commands)?;
+            self.settle(due)?;
+        }
+        self.now = now;
+        Ok(())
     }
 
     /// Carries reports and commands back and forth until there are none. After the reports of one moment the books of
@@ -221,8 +240,13 @@ impl PaperCell {
     /// When the bytes are not such a snapshot.
     pub fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
         let state: State = postcard::from_bytes(snapshot)?;
-        self.venue.restore(&state.venue)?;
+        // The cell goes first, and back should the venue's part be none: all or nothing.
+        let before = self.cell.snapshot()?;
         self.cell.restore(&state.cell)?;
+        if let Err(why) = self.venue.restore(&state.venue) {
+            self.cell.restore(&before)?;
+            return Err(why);
+        }
         self.now = state.now;
         Ok(())
     }

@@ -40,13 +40,17 @@ impl Timers {
         Ok(())
     }
 
-    /// Takes the soonest timer that is due at `now`.
-    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<(StrategyIndex, u32)> {
-        if self.next > now {
-            return None;
+    /// Takes the timers that are due at `now`, soonest first.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Vec<(StrategyIndex, u32)> {
+        let mut due = Vec::new();
+        while let Some((at, strategy, timer)) = self.due.pop_first() {
+            if at > now {
+                self.due.insert((at, strategy, timer));
+                break;
+            }
+            due.push((strategy, timer));
         }
-        let (_, strategy, timer) = self.due.pop_first()?;
         self.next = self.due.first().map_or(Timestamp::MAX, |(at, _, _)| *at);
-        Some((strategy, timer))
+        due
     }
 }

@@ -4,9 +4,9 @@
 mod rules;
 
 use serde::{Deserialize, Serialize};
-use tradeflow_model::order::DenyReason;
+use tradeflow_model::order::{DenyReason, TrailOffset};
 use tradeflow_model::plan::RiskLimits;
-use tradeflow_model::{Instrument, Money, Order, Price};
+use tradeflow_model::{Instrument, Money, Order, OrderKind, Price};
 
 use crate::account::Account;
 use crate::actor::Fault;
@@ -128,6 +128,18 @@ fn check_fields(order: &Order, definition: &Instrument) -> Result<(), DenyReason
     }
     let invalid = |error: tradeflow_model::ValueError| DenyReason::Invalid(error.to_string());
     definition.check_lot("quantity", order.qty).map_err(invalid)?;
+    if let OrderKind::TrailingStop { offset, .. } = order.kind {
+        match offset {
+            TrailOffset::Price(distance) if distance > Price::ZERO => {
+                definition.check_tick("trailing distance", distance).map_err(invalid)?;
+            }
+            TrailOffset::Bps(1..=10_000) => {}
+            _ => {
+                let why = "must be above zero, and in basis points at most 10000";
+                return Err(DenyReason::Invalid(format!("{}: the trailing distance {why}", definition.symbol)));
+            }
+        }
+    }
     for (field, price) in [("limit price", order.kind.limit_price()), ("trigger", order.kind.trigger())] {
         if let Some(price) = price {
             definition.check_tick(field, price).map_err(invalid)?;

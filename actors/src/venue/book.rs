@@ -10,8 +10,8 @@ use tradeflow_model::{Order, OrderId, OrderKind, OrderStatus, Price, Side, TimeI
 /// negated where the highest must come first.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Book {
-    /// Accepted, and not yet seen by an event that may match them; in order of acceptance.
-    pub(super) fresh: VecDeque<OrderId>,
+    /// Accepted or changed, and not yet seen by an event that may match them; in order of time, which stands beside.
+    pub(super) fresh: VecDeque<(OrderId, Timestamp)>,
     /// Market orders, and stops that have triggered, with something left to fill.
     pub(super) market: VecDeque<OrderId>,
     /// Buy limits, highest first (price negated).
@@ -25,11 +25,11 @@ pub(super) struct Book {
     /// Trailing stops.
     pub(super) trailing: BTreeSet<OrderId>,
     /// Waiting for the next session's open.
-    pub(super) on_open: Vec<OrderId>,
-    /// The session is open: they trade at the next price.
-    pub(super) at_open: Vec<OrderId>,
-    /// Waiting for the session's close, with the number of events matched when they came.
-    pub(super) on_close: Vec<(OrderId, u64)>,
+    pub(super) on_open: VecDeque<OrderId>,
+    /// The session is open since the time beside: they trade at the next price.
+    pub(super) at_open: VecDeque<(OrderId, Timestamp)>,
+    /// Waiting for the session's close, with the time at which they came.
+    pub(super) on_close: VecDeque<(OrderId, Timestamp)>,
     /// Orders for the day.
     pub(super) day: BTreeSet<OrderId>,
     /// Orders good till a date, soonest first.
@@ -43,21 +43,23 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// Puts an order in line for the next event that may match it.
-    pub(super) fn await_next(&mut self, id: OrderId) {
-        self.fresh.push_back(id);
+    /// Puts an order in line for the first event that came after `now`.
+    pub(super) fn await_next(&mut self, id: OrderId, now: Timestamp) {
+        self.fresh.push_back((id, now));
     }
 
-    /// Notes when an order's time runs out.
-    pub(super) fn note_time(&mut self, order: &Order) {
-        match order.time_in_force {
-            TimeInForce::Day => {
-                self.day.insert(order.id);
-            }
-            TimeInForce::Gtd(until) => {
-                self.expiries.insert((until, order.id));
-            }
-            TimeInForce::Gtc | TimeInForce::Ioc | TimeInForce::Fok => {}
+    /// Notes the date until which an order is good.
+    pub(super) fn note_date(&mut self, order: &Order) {
+        if let TimeInForce::Gtd(until) = order.time_in_force {
+            self.expiries.insert((until, order.id));
+        }
+    }
+
+    /// Notes that an order for the day has met its session's market. One that is sent between sessions, or with the last
+    /// bar of one, so stands for the next.
+    pub(super) fn note_day(&mut self, order: &Order) {
+        if order.time_in_force == TimeInForce::Day {
+            self.day.insert(order.id);
         }
     }
 
@@ -96,8 +98,17 @@ impl Book {
         };
     }
 
-    /// Takes an order out wherever it is; whether it was anywhere.
-    pub(super) fn remove(&mut self, order: &Order) -> bool {
+    /// Forgets an order.
+    pub(super) fn remove(&mut self, order: &Order) {
+        self.unqueue(order);
+        self.day.remove(&order.id);
+        if let TimeInForce::Gtd(until) = order.time_in_force {
+            self.expiries.remove(&(until, order.id));
+        }
+    }
+
+    /// Takes an order out of where it waits; whether it waited anywhere. When its time runs out is not forgotten.
+    pub(super) fn unqueue(&mut self, order: &Order) -> bool {
         let id = order.id;
         let mut found = false;
         if let Some(price) = order.kind.limit_price() {
@@ -113,27 +124,12 @@ impl Book {
             };
         }
         found |= self.trailing.remove(&id);
-        self.day.remove(&id);
-        if let TimeInForce::Gtd(until) = order.time_in_force {
-            self.expiries.remove(&(until, id));
-        }
         // The queues hold the few orders of the last instant, so looking through them costs nothing that grows.
-        for queue in [&mut self.fresh, &mut self.market] {
-            if let Some(at) = queue.iter().position(|queued| *queued == id) {
-                queue.remove(at);
-                found = true;
-            }
-        }
-        for queue in [&mut self.on_open, &mut self.at_open] {
-            if let Some(at) = queue.iter().position(|queued| *queued == id) {
-                queue.remove(at);
-                found = true;
-            }
-        }
-        if let Some(at) = self.on_close.iter().position(|(queued, _)| *queued == id) {
-            self.on_close.remove(at);
-            found = true;
-        }
+        found |= take_out(&mut self.market, |queued| *queued == id);
+        found |= take_out(&mut self.fresh, |(queued, _)| *queued == id);
+        found |= take_out(&mut self.on_open, |queued| *queued == id);
+        found |= take_out(&mut self.at_open, |(queued, _)| *queued == id);
+        found |= take_out(&mut self.on_close, |(queued, _)| *queued == id);
         found
     }
 
@@ -179,6 +175,10 @@ impl Book {
             && self.buy_stops.is_empty()
             && self.sell_stops.is_empty()
     }
+}
+
+fn take_out<T>(queue: &mut VecDeque<T>, is_it: impl FnMut(&T) -> bool) -> bool {
+    queue.iter().position(is_it).is_some_and(|at| queue.remove(at).is_some())
 }
 
 /// A stop that has triggered and filled in part: it goes on as what it became.

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tradeflow_model::order::EndReason;
-use tradeflow_model::{Order, OrderEvent, OrderEventKind, OrderId, Qty, Timestamp};
+use tradeflow_model::{Order, OrderEvent, OrderEventKind, OrderId, Price, Qty, Timestamp};
 
 use super::{SimVenue, is_working};
 use crate::actor::{Fault, Outbox};
@@ -53,23 +53,15 @@ impl Brackets {
 
 impl SimVenue {
     /// After a fill of an order: exits that hang on it come to life, exits beside it shrink.
-    pub(super) fn after_fill(&mut self, order: &Order, qty: Qty) {
+    pub(super) fn after_fill(&mut self, order: &Order, price: Price, qty: Qty) {
         if let Some(group) = order.oco_group.and_then(|id| self.state.brackets.groups.get_mut(&id)) {
             group.filled = Qty::from_raw(group.filled.raw() + qty.raw());
         }
         let Some(group) = self.state.brackets.groups.get_mut(&order.id) else { return };
         let asleep = group.open.is_zero();
         group.open = order.filled;
-        if !asleep {
-            return;
-        }
-        for member in group.members.clone() {
-            if let Some(exit) = self.state.orders.get(&member) {
-                self.awakened.push(member);
-                let book = &mut self.state.books[exit.instrument.index()];
-                book.note_time(exit);
-                book.rest(exit);
-            }
+        if asleep {
+            self.awakened.extend(group.members.iter().map(|member| (*member, price)));
         }
     }
 

@@ -53,6 +53,9 @@ impl SimVenue {
         let (ts_event, now) = (moment.ts_event, moment.now);
         let definition = self.state.ledger.instrument(order.instrument);
         let mut qty = order.leaves().min(self.state.brackets.room(&order));
+        if qty.is_zero() {
+            return Ok(()); // all that its entry has filled so far is closed again
+        }
         if order.reduce_only {
             let held = self.state.ledger.position(order.instrument).qty.raw();
             let reducible = (-order.side.sign() * held).max(0);
@@ -76,7 +79,6 @@ impl SimVenue {
             Liquidity::Maker => price,
             Liquidity::Taker => self.taker_price(&order, price),
         };
-        self.state.ledger.mark(order.instrument, price)?;
         let payable = self.payable(&order, price, paid, qty, liquidity)?;
         let short_of_funds = payable < qty;
         if payable.is_zero() || (whole_or_nothing && short_of_funds) {
@@ -121,7 +123,7 @@ impl SimVenue {
         let volume = moment.volume.raw();
         self.state.fills_over_volume += u64::from(volume > 0 && qty.raw() > volume / 10);
         let order = self.state.orders[&order.id].clone();
-        self.after_fill(&order, qty);
+        self.after_fill(&order, price, qty);
         if whole {
             return self.retire(order.id, moment.ts_event, moment.now, out);
         }
@@ -152,50 +154,62 @@ impl SimVenue {
         }
     }
 
-    /// How much of `qty` the account can pay for: what closes a position always, what opens one only from cash (cash
-    /// account) or up to the leverage (margin account), the fee included.
+    /// How much of `qty` the account can pay for. A margin account may always close; what opens must leave positions
+    /// worth no more than the leverage times equity, both at `price`, after fee and slippage. A cash account has a
+    /// leverage of 1, which for what is paid in full means: from its cash; it opens no shorts, and a sale must bring
+    /// what it costs.
     fn payable(
-        &self,
+        &mut self,
         order: &Order,
         price: Price,
         paid: Price,
         qty: Qty,
         liquidity: Liquidity,
     ) -> Result<Qty, Fault> {
+        // Worth at this price; the mark itself is moved by market events only, as in the account.
+        let mark = self.state.ledger.position(order.instrument).mark;
+        self.state.ledger.mark(order.instrument, price)?;
         let ledger = &self.state.ledger;
         let definition = ledger.instrument(order.instrument);
-        let costs = &self.costs[order.instrument.index()];
+        let (n, d) = self.leverage.unwrap_or((1, 1));
         let held = ledger.position(order.instrument).qty.raw();
         let against = held.signum() == -order.side.sign();
         let closing = if against { qty.raw().min(held.abs()) } else { 0 };
-        let opening = qty.raw() - closing;
-        if opening == 0 {
-            return Ok(qty);
-        }
-        let fee = costs.fee(definition, paid, qty, liquidity)?;
-        let Some((n, d)) = self.leverage else {
-            if order.side == Side::Sell {
-                return Ok(Qty::from_raw(closing)); // no short sales from cash
-            }
-            let cost = definition.notional(paid, qty)?.raw() + fee.raw();
-            if cost <= ledger.cash().raw() {
-                return Ok(qty);
-            }
-            return Ok(costs.affordable(definition, price, ledger.cash(), (1, 1)).min(qty));
+        let value = |price: Price, qty: i64| Some(definition.notional(price, Qty::from_raw(qty)).ok()?.raw());
+        let fits = |qty: i64| -> Option<bool> {
+            let (closed, opened) = (qty.min(closing), (qty - closing).max(0));
+            let fee = self.costs[order.instrument.index()]
+                .fee(definition, paid, Qty::from_raw(qty), liquidity)
+                .ok()?;
+            let slipped = (value(paid, qty)? - value(price, qty)?).abs();
+            let equity = Money::from_raw(ledger.equity().raw() - fee.raw() - slipped);
+            let exposure =
+                ledger.exposure().raw() - value(price, closed)?.abs() + value(price, opened)?.abs();
+            Some(exposure <= equity.mul_ratio(n, d)?.raw())
         };
-        let limit = ledger.equity().mul_ratio(n, d).unwrap_or(Money::ZERO).raw();
-        let value = ledger.position(order.instrument).value.raw().abs();
-        let others = ledger.exposure().raw() - if against { value } else { 0 };
-        let room = limit - others;
-        let need = definition.notional(paid, Qty::from_raw(opening))?.abs().raw() + fee.raw() * n / d;
-        if need <= room {
-            return Ok(qty);
+        // What money can't count can't be paid for.
+        let fits = |qty: i64| fits(qty).unwrap_or(false);
+        let cash = self.leverage.is_none();
+        let (least, most) = match (cash, order.side) {
+            (true, Side::Sell) if !fits(closing) => (0, 0),
+            (true, Side::Sell) => (closing, closing),
+            _ => (closing, qty.raw()),
+        };
+        let payable = if least == most || fits(most) {
+            most
+        } else {
+            let lot = definition.size_increment.raw();
+            let (mut low, mut high) = (0, (most - least) / lot + 1); // lots that fit, lots that do not
+            while high - low > 1 {
+                let middle = low + (high - low) / 2;
+                if fits(least + middle * lot) { low = middle } else { high = middle }
+            }
+            least + low * lot
+        };
+        if mark != Price::ZERO {
+            self.state.ledger.mark(order.instrument, mark)?;
         }
-        let closing_fee =
-            costs.fee(definition, paid, Qty::from_raw(closing.max(1)), liquidity)?.raw() * n / d;
-        let budget = Money::from_raw(room - if closing > 0 { closing_fee } else { 0 });
-        let opening = costs.affordable(definition, price, budget, (n, d)).raw().min(opening);
-        Ok(Qty::from_raw(closing + opening))
+        Ok(Qty::from_raw(payable))
     }
 
     /// After its first moment an immediate order ends; any other rests.

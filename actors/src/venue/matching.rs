@@ -3,6 +3,7 @@
 //! A bar is matched as its open, a single price, and then as its range, in which the order of prices is unknown and
 //! stops go first. A trade and a quote are single moments.
 
+use std::collections::VecDeque;
 use tradeflow_model::order::{Liquidity, TrailOffset};
 use tradeflow_model::plan::LimitFill;
 use tradeflow_model::{
@@ -66,35 +67,23 @@ impl SimVenue {
             let (n, d) = self.volume_share.filter(|_| !volume.is_zero())?;
             i64::try_from(i128::from(volume.raw()) * n / d).ok()
         };
-        let (ts_event, ts_init) = match event {
-            MarketEvent::Bar(bar) => return self.match_bar(now, bar, share(bar.volume), out),
-            MarketEvent::Trade(trade) => (trade.ts_event, trade.ts_init),
-            MarketEvent::Quote(quote) => (quote.ts_event, quote.ts_init),
-            MarketEvent::Action(_) | MarketEvent::Session(_) => return Ok(()),
-        };
-        let age = ts_init.as_nanos().saturating_sub(ts_event.as_nanos());
-        if self.spec.stale_after_ns.is_some_and(|limit| age > limit) {
-            return Ok(());
-        }
         let (point, mut moment) = match event {
+            MarketEvent::Bar(bar) => return self.match_bar(now, bar, share(bar.volume), out),
             MarketEvent::Quote(quote) => {
-                if quote.bid > quote.ask {
-                    return Ok(()); // crossed: not a price anyone could have had
-                }
                 let point = Point { buy_at: quote.ask, sell_at: quote.bid, at_limit: true };
                 let size = |size: Qty| (!size.is_zero() && self.volume_share.is_some()).then_some(size.raw());
                 let room = [size(quote.ask_size), size(quote.bid_size)];
+                let ts_event = quote.ts_event;
                 (point, Moment { ts_event, now, room, shared: false, volume: Qty::ZERO })
             }
             MarketEvent::Trade(trade) => {
                 let point = Point { buy_at: trade.price, sell_at: trade.price, at_limit: true };
-                let room = [share(trade.qty); 2];
+                let (ts_event, room) = (trade.ts_event, [share(trade.qty); 2]);
                 (point, Moment { ts_event, now, room, shared: true, volume: trade.qty })
             }
-            _ => return Ok(()),
+            MarketEvent::Action(_) | MarketEvent::Session(_) => return Ok(()),
         };
-        let arrivals = self.arrivals(instrument, |_| true);
-        self.match_point(instrument, point, arrivals, &mut moment, out)
+        self.match_point(instrument, point, Timestamp::MAX, &mut moment, out)
     }
 
     fn match_bar(
@@ -105,60 +94,57 @@ impl SimVenue {
         out: &mut Outbox<OrderEvent>,
     ) -> Result<(), Fault> {
         let instrument = bar.instrument;
-        let arrivals = self.arrivals(instrument, |submitted| submitted <= bar.ts_open);
         let mut moment =
             Moment { ts_event: bar.ts_open, now, room: [room; 2], shared: true, volume: bar.volume };
         let open = Point { buy_at: bar.open, sell_at: bar.open, at_limit: false };
-        self.match_point(instrument, open, arrivals, &mut moment, out)?;
+        self.match_point(instrument, open, bar.ts_open, &mut moment, out)?;
         moment.ts_event = bar.ts_event;
-        self.awakened.clear();
-        self.match_stops_in_range(bar, &mut moment, out)?;
+        // Limits that came to life somewhere inside this bar: the price may have been there before they did.
+        let mut late = self.match_stops_in_range(bar, &mut moment, out)?;
         self.match_trailing_in_range(bar, &mut moment, out)?;
+        late.extend(self.awaken_in_range(bar, &mut moment, out)?);
         let touching = self.spec.limit_fill == LimitFill::Touch;
         let book = &self.state.books[instrument.index()];
         let mut reached: Vec<(OrderId, Price)> = book.limits(Side::Buy, bar.low, touching).collect();
         reached.extend(book.limits(Side::Sell, bar.high, touching));
         for (id, limit) in reached {
-            // A target whose entry filled somewhere inside this bar: the price may have been there before the entry.
-            if !self.awakened.contains(&id) {
+            if !late.contains(&id) {
                 self.fill(id, limit, Liquidity::Maker, &mut moment, out)?;
             }
         }
-        // Entries that just filled may have brought stops to life: inside the same bar they are taken as hit.
-        self.match_stops_in_range(bar, &mut moment, out)
+        self.awaken_in_range(bar, &mut moment, out)?;
+        Ok(())
     }
 
-    /// Orders that came before the event, out of the line, in the order in which they came.
-    fn arrivals(&mut self, instrument: InstrumentId, before: impl Fn(Timestamp) -> bool) -> Vec<OrderId> {
-        let orders = &self.state.orders;
-        let book = &mut self.state.books[instrument.index()];
+    /// Orders that came no later than `until`, out of the line, in the order in which they came.
+    fn arrivals(&mut self, instrument: InstrumentId, until: Timestamp) -> Vec<OrderId> {
+        let fresh = &mut self.state.books[instrument.index()].fresh;
         let mut arrivals = Vec::new();
-        while let Some(&id) = book.fresh.front() {
-            if orders.get(&id).is_some_and(|order| !before(order.ts_submitted)) {
-                break;
-            }
-            book.fresh.pop_front();
+        while let Some((id, _)) = fresh.pop_front_if(|(_, came)| *came <= until) {
             arrivals.push(id);
         }
         arrivals
     }
 
-    /// Matches everything at a single moment: first what is being filled, then stops, then resting limits, then new
-    /// orders.
+    /// Matches everything at a single moment: first what is being filled, then stops, then resting limits, then orders
+    /// that came no later than `until`, then exits of entries that just filled.
     fn match_point(
         &mut self,
         instrument: InstrumentId,
         point: Point,
-        arrivals: Vec<OrderId>,
+        until: Timestamp,
         moment: &mut Moment,
         out: &mut Outbox<OrderEvent>,
     ) -> Result<(), Fault> {
         let index = instrument.index();
+        let arrivals = self.arrivals(instrument, until);
         for id in Vec::from(std::mem::take(&mut self.state.books[index].market)) {
             self.fill_at(id, point, moment, out)?;
             self.rest_or_end(id, instrument, moment, out)?;
         }
-        for id in std::mem::take(&mut self.state.books[index].at_open) {
+        // The open that they wait for is that of the first bar which begins with the session, not of one that ends then.
+        while let Some((id, _)) = self.state.books[index]
+            .at_open.pop_front_if(|(_, opened)| *opened <= until) {
             self.fill_at_auction(id, point, moment, out)?;
         }
         for side in SIDES {
@@ -180,6 +166,9 @@ impl SimVenue {
         for id in arrivals {
             self.arrive(id, instrument, point, moment, out)?;
         }
+        for (id, _) in std::mem::take(&mut self.awakened) {
+            self.arrive(id, instrument, point, moment, out)?;
+        }
         Ok(())
     }
 
@@ -192,8 +181,9 @@ impl SimVenue {
         moment: &mut Moment,
         out: &mut Outbox<OrderEvent>,
     ) -> Result<(), Fault> {
+        let tick = self.state.ledger.instrument(instrument).price_increment;
         let Some(order) = self.state.orders.get_mut(&id) else { return Ok(()) };
-        self.state.books[instrument.index()].note_time(order);
+        self.state.books[instrument.index()].note_day(order);
         let side = order.side;
         match order.kind {
             OrderKind::Market => self.fill_at(id, point, moment, out)?,
@@ -208,7 +198,7 @@ impl SimVenue {
                 }
             }
             OrderKind::TrailingStop { offset, trigger: None } => {
-                let trigger = trailed(side, point.at(side), offset);
+                let trigger = trailed(side, point.at(side), offset, tick);
                 order.kind = OrderKind::TrailingStop { offset, trigger: Some(trigger) };
             }
             OrderKind::TrailingStop { .. } => {}
@@ -237,7 +227,7 @@ impl SimVenue {
     ) -> Result<(), Fault> {
         let Some(order) = self.state.orders.get(&id).cloned() else { return Ok(()) };
         let instrument = order.instrument;
-        self.state.books[instrument.index()].remove(&order);
+        self.state.books[instrument.index()].unqueue(&order);
         self.report(id, moment.ts_event, moment.now, OrderEventKind::Triggered, Some(out))?;
         let takes = match order.kind.limit_price() {
             None => true,
@@ -246,28 +236,50 @@ impl SimVenue {
         if takes {
             self.fill(id, price, Liquidity::Taker, moment, out)?;
         }
-        if let Some(order) = self.state.orders.get(&id) {
-            self.state.books[instrument.index()].note_time(order);
-        }
         self.rest_or_end(id, instrument, moment, out)
     }
 
-    /// Stops that the bar's range reaches, at their triggers.
+    /// Stops that the bar's range reaches, at their triggers. Returns those that became limits.
     fn match_stops_in_range(
         &mut self,
         bar: &Bar,
         moment: &mut Moment,
         out: &mut Outbox<OrderEvent>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Vec<OrderId>, Fault> {
         let index = bar.instrument.index();
+        let mut late = Vec::new();
         for (side, extreme) in [(Side::Sell, bar.low), (Side::Buy, bar.high)] {
             while let Some((id, trigger)) = self.state.books[index].next_stop(side, extreme) {
-                // A stop that came to life beyond the bar's range can't have traded outside it.
-                let price = trigger.clamp(bar.low, bar.high);
-                self.trigger(id, price, moment, out)?;
+                self.trigger(id, trigger, moment, out)?;
+                late.push(id);
             }
         }
-        Ok(())
+        Ok(late)
+    }
+
+    /// Exits whose entries filled somewhere inside this bar: a stop that the range reaches is taken as hit, at its
+    /// trigger or, where the entry's price was beyond it already, at that. Returns all that came to life.
+    fn awaken_in_range(
+        &mut self,
+        bar: &Bar,
+        moment: &mut Moment,
+        out: &mut Outbox<OrderEvent>,
+    ) -> Result<Vec<OrderId>, Fault> {
+        let mut late = Vec::new();
+        let range = Point { buy_at: bar.high, sell_at: bar.low, at_limit: false };
+        for (id, entry) in std::mem::take(&mut self.awakened) {
+            late.push(id);
+            let Some(order) = self.state.orders.get(&id) else { continue };
+            self.state.books[bar.instrument.index()].note_day(order);
+            match (order.kind.trigger(), order.side) {
+                (Some(trigger), side) if range.reaches_stop(side, trigger) => {
+                    let price = if side == Side::Sell { trigger.min(entry) } else { trigger.max(entry) };
+                    self.trigger(id, price.clamp(bar.low, bar.high), moment, out)?;
+                }
+                _ => self.state.books[bar.instrument.index()].rest(order),
+            }
+        }
+        Ok(late)
     }
 
     /// A trailing stop in a bar: the old trigger against the range; then it follows the extreme; then, because the
@@ -279,6 +291,7 @@ impl SimVenue {
         out: &mut Outbox<OrderEvent>,
     ) -> Result<(), Fault> {
         let index = bar.instrument.index();
+        let tick = self.state.ledger.instrument(bar.instrument).price_increment;
         for id in Vec::from_iter(self.state.books[index].trailing.iter().copied()) {
             let Some(order) = self.state.orders.get_mut(&id) else { continue };
             let OrderKind::TrailingStop { offset, trigger: Some(trigger) } = order.kind else { continue };
@@ -295,7 +308,7 @@ impl SimVenue {
                 self.trigger(id, trigger, moment, out)?;
                 continue;
             }
-            let moved = tighter(side, trigger, trailed(side, best, offset));
+            let moved = tighter(side, trigger, trailed(side, best, offset, tick));
             order.kind = OrderKind::TrailingStop { offset, trigger: Some(moved) };
             if hit(moved, bar.close) {
                 self.trigger(id, moved, moment, out)?;
@@ -315,13 +328,14 @@ impl SimVenue {
     ) -> Result<(), Fault> {
         let Some(order) = self.state.orders.get_mut(&id) else { return Ok(()) };
         let OrderKind::TrailingStop { offset, trigger } = order.kind else { return Ok(()) };
+        let tick = self.state.ledger.instrument(order.instrument).price_increment;
         let side = order.side;
         let price = if side == Side::Sell { sell_at } else { buy_at };
         let reached = Point { buy_at, sell_at, at_limit: false };
         if trigger.is_some_and(|trigger| reached.reaches_stop(side, trigger)) {
             return self.trigger(id, price, moment, out);
         }
-        let next = trailed(side, price, offset);
+        let next = trailed(side, price, offset, tick);
         let moved = trigger.map_or(next, |trigger| tighter(side, trigger, next));
         order.kind = OrderKind::TrailingStop { offset, trigger: Some(moved) };
         Ok(())
@@ -352,27 +366,32 @@ impl SimVenue {
         instrument: InstrumentId,
         out: &mut Outbox<OrderEvent>,
     ) -> Result<(), Fault> {
-        let events = self.state.events;
         let book = &mut self.state.books[instrument.index()];
         let Some(last) = book.last else { return Ok(()) };
-        let (due, waiting): (Vec<_>, Vec<_>) = book.on_close.iter().partition(|(_, seen)| *seen < events);
+        let ts_last = book.ts_last;
+        let (due, waiting): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut book.on_close).into_iter().partition(|(_, came)| *came < ts_last);
         book.on_close = waiting;
         let point = Point { buy_at: last, sell_at: last, at_limit: false };
         let mut moment = Moment { ts_event: now, now, room: [None; 2], shared: true, volume: Qty::ZERO };
         for (id, _) in due {
             self.fill_at_auction(id, point, &mut moment, out)?;
         }
+        for (id, _) in std::mem::take(&mut self.awakened) {
+            self.state.books[instrument.index()].await_next(id, now);
+        }
         Ok(())
     }
 }
 
-/// The trigger that keeps `offset` behind `price`.
-fn trailed(side: Side, price: Price, offset: TrailOffset) -> Price {
+/// The trigger that keeps `offset` behind `price`, a share of the price rounded up to the tick.
+fn trailed(side: Side, price: Price, offset: TrailOffset, tick: Price) -> Price {
     let distance = match offset {
         TrailOffset::Price(distance) => distance.raw(),
         TrailOffset::Bps(bps) => {
-            i64::try_from(i128::from(price.raw().unsigned_abs()) * i128::from(bps) / 10_000)
-                .unwrap_or(i64::MAX)
+            let share = i128::from(price.raw().unsigned_abs()) * i128::from(bps);
+            let ticks = (share + 10_000 * i128::from(tick.raw()) - 1) / (10_000 * i128::from(tick.raw()));
+            i64::try_from(ticks * i128::from(tick.raw())).unwrap_or(i64::MAX)
         }
     };
     Price::from_raw(price.raw().saturating_sub(side.opposite().sign() * distance))

@@ -39,12 +39,12 @@ use tradeflow_model::market::SessionPhase;
 use tradeflow_model::order::{EndReason, Execution, RejectReason};
 use tradeflow_model::plan::VenueSpec;
 use tradeflow_model::{
-    AccountKind, AccountSpec, Instrument, InstrumentId, MarketEvent, Order, OrderEvent, OrderEventKind,
+    AccountKind, AccountSpec, Digest, Instrument, InstrumentId, MarketEvent, Order, OrderEvent, OrderEventKind,
     OrderId, OrderKind, OrderStatus, Price, SeriesId, Side, Timestamp,
 };
 
 use crate::account::Ledger;
-use crate::actor::{Actor, Fault, Outbox};
+use crate::actor::{Actor, Fault, Outbox, seal, unseal};
 use crate::execution::VenueCommand;
 use crate::execution::costs::Costs;
 use book::Book;
@@ -66,8 +66,6 @@ struct State {
     books: Vec<Book>,
     orders: BTreeMap<OrderId, Order>,
     brackets: Brackets,
-    /// Market events matched so far, for "came after".
-    events: u64,
     /// Fills larger than a tenth of the volume they traded in.
     fills_over_volume: u64,
 }
@@ -76,6 +74,8 @@ struct State {
 #[derive(Debug, Clone)]
 pub struct SimVenue {
     spec: VenueSpec,
+    /// Of everything it was built from: a snapshot is of a venue with the same.
+    fingerprint: Digest,
     /// Position value over equity that opening may reach, as a ratio; `None` for a cash account.
     leverage: Option<(i128, i128)>,
     /// Share of volume as a ratio.
@@ -84,8 +84,8 @@ pub struct SimVenue {
     /// The series whose events match orders, by instrument.
     matched: Vec<Option<SeriesId>>,
     state: State,
-    /// Exits that came to life during the event that is being matched.
-    awakened: Vec<OrderId>,
+    /// Exits that just came to life, with the price at which their entry filled; empty between two inputs.
+    awakened: Vec<(OrderId, Price)>,
 }
 
 impl SimVenue {
@@ -114,10 +114,11 @@ impl SimVenue {
             books: instruments.iter().map(|_| Book::default()).collect(),
             orders: BTreeMap::new(),
             brackets: Brackets::default(),
-            events: 0,
             fills_over_volume: 0,
         };
-        Ok(Self { spec, leverage, volume_share, costs, matched, state, awakened: Vec::new() })
+        let fingerprint = Digest::of_json(&(account, &**instruments, spec, &matched));
+        let awakened = Vec::new();
+        Ok(Self { spec, fingerprint, leverage, volume_share, costs, matched, state, awakened })
     }
 
     /// The venue's own books.
@@ -155,30 +156,51 @@ impl SimVenue {
         match event {
             MarketEvent::Session(session) => self.on_session(now, instrument, session.phase, out),
             MarketEvent::Action(action) => self.on_action(now, action, out),
-            _ => {
-                if self.matched[instrument.index()] != Some(event.series()) {
-                    return Ok(());
-                }
-                self.state.events += 1;
+            MarketEvent::Bar(bar) => self.on_price(now, event, bar.close, out),
+            MarketEvent::Trade(trade) => self.on_price(now, event, trade.price, out),
+            MarketEvent::Quote(quote) => self.on_price(now, event, mid(quote.bid, quote.ask), out),
+        }
+    }
+
+    #[inline]
+    fn on_price(
+        &mut self,
+        now: Timestamp,
+        event: &MarketEvent,
+        last: Price,
+        out: &mut Outbox<OrderEvent>,
+    ) -> Result<(), Fault> {
+        let instrument = event.instrument();
+        if self.matched[instrument.index()] == Some(event.series()) {
+            if !self.state.orders.is_empty() {
+                self.expire(now, instrument, event, out)?;
+            }
+            if self.can_fill(event) {
                 if !self.state.orders.is_empty() {
-                    self.expire(now, instrument, event, out)?;
                     self.match_event(now, event, out)?;
                 }
-                let (last, ts) = match event {
-                    MarketEvent::Bar(bar) => (bar.close, bar.ts_event),
-                    MarketEvent::Trade(trade) => (trade.price, trade.ts_event),
-                    MarketEvent::Quote(quote) => (mid(quote.bid, quote.ask), quote.ts_event),
-                    _ => return Ok(()),
-                };
                 let book = &mut self.state.books[instrument.index()];
                 book.last = Some(last);
-                book.ts_last = ts;
+                book.ts_last = event.ts_event();
                 if let MarketEvent::Quote(quote) = event {
                     book.touch = Some((quote.bid, quote.ask));
                 }
-                self.state.ledger.mark(instrument, last)
             }
         }
+        // Any series marks the position, as in the account: the books of the two must agree.
+        self.state.ledger.mark(instrument, last)
+    }
+
+    /// Whether anyone could have traded at the event's price: a crossed or a stale one fills nothing.
+    fn can_fill(&self, event: &MarketEvent) -> bool {
+        let (ts_event, ts_init) = match event {
+            MarketEvent::Quote(quote) if quote.bid > quote.ask => return false,
+            MarketEvent::Quote(quote) => (quote.ts_event, quote.ts_init),
+            MarketEvent::Trade(trade) => (trade.ts_event, trade.ts_init),
+            _ => return true,
+        };
+        let age = ts_init.as_nanos().saturating_sub(ts_event.as_nanos());
+        self.spec.stale_after_ns.is_none_or(|limit| age <= limit)
     }
 
     fn on_command(
@@ -197,16 +219,35 @@ impl SimVenue {
                 self.close(*id, now, now, OrderEventKind::Cancelled(EndReason::Requested), out)
             }
             VenueCommand::Modify { order, qty, price, trigger } => {
-                let Some(before) = self.state.orders.get(order).cloned() else { return Ok(()) };
                 let kind = OrderEventKind::Modified { qty: *qty, price: *price, trigger: *trigger };
-                self.report(*order, now, now, kind, Some(out))?;
-                let book = &mut self.state.books[before.instrument.index()];
-                if book.remove(&before) {
-                    book.await_next(*order);
-                }
-                Ok(())
+                self.modify(now, *order, kind, out)
             }
         }
+    }
+
+    /// Changes an order. What its state does not allow any more (it filled in the meantime) is declined: the order stays
+    /// as it was.
+    fn modify(
+        &mut self,
+        now: Timestamp,
+        id: OrderId,
+        kind: OrderEventKind,
+        out: &mut Outbox<OrderEvent>,
+    ) -> Result<(), Fault> {
+        let Some(before) = self.state.orders.get(&id).cloned() else { return Ok(()) };
+        let event = OrderEvent { order: id, ts_event: now, ts_init: now, kind };
+        if before.clone().apply(&event).is_err() {
+            return Ok(());
+        }
+        self.report(id, now, now, event.kind, Some(out))?;
+        let book = &mut self.state.books[before.instrument.index()];
+        match before.execution {
+            // The change counts from now: what of the market came before it, matched the order as it was.
+            Execution::Continuous if book.unqueue(&before) => book.await_next(id, now),
+            Execution::OnClose if book.unqueue(&before) => book.on_close.push_back((id, now)),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn submit(&mut self, now: Timestamp, order: &Order, out: &mut Outbox<OrderEvent>) -> Result<(), Fault> {
@@ -220,13 +261,18 @@ impl SimVenue {
             return self.settle_bracket(order, now, now, out);
         }
         self.report(id, now, now, OrderEventKind::Accepted, Some(out))?;
+        if order.parent.is_some_and(|parent| !self.state.orders.contains_key(&parent)) {
+            // Its entry was refused, or has ended: it could never come to life.
+            return self.close(id, now, now, OrderEventKind::Cancelled(EndReason::Contingent), out);
+        }
         self.state.brackets.add(order);
         let book = &mut self.state.books[order.instrument.index()];
+        book.note_date(order);
         match (order.parent, order.execution) {
             (Some(_), _) => {} // comes to life with its parent's first fill
-            (None, Execution::Continuous) => book.await_next(id),
-            (None, Execution::OnOpen) => book.on_open.push(id),
-            (None, Execution::OnClose) => book.on_close.push((id, self.state.events)),
+            (None, Execution::Continuous) => book.await_next(id, now),
+            (None, Execution::OnOpen) => book.on_open.push_back(id),
+            (None, Execution::OnClose) => book.on_close.push_back((id, now)),
         }
         Ok(())
     }
@@ -296,7 +342,7 @@ impl SimVenue {
             SessionPhase::Open => {
                 let book = &mut self.state.books[instrument.index()];
                 let waiting = std::mem::take(&mut book.on_open);
-                book.at_open.extend(waiting);
+                book.at_open.extend(waiting.into_iter().map(|id| (id, now)));
                 Ok(())
             }
             SessionPhase::Close => {
@@ -415,11 +461,11 @@ impl Actor for SimVenue {
     }
 
     fn snapshot(&self) -> Result<Vec<u8>, Fault> {
-        Ok(postcard::to_allocvec(&self.state)?)
+        Ok(seal(&self.fingerprint, &postcard::to_allocvec(&self.state)?))
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
-        let mut state: State = postcard::from_bytes(snapshot)?;
+        let mut state: State = postcard::from_bytes(unseal(&self.fingerprint, snapshot)?)?;
         state.ledger.attach(self.state.ledger.instruments());
         self.state = state;
         Ok(())
