@@ -121,11 +121,34 @@ fn parse_symbol(text: &str) -> anyhow::Result<Symbol> {
     Symbol::new(text).context("a symbol names an instrument of the catalog")
 }
 
-/// A table without frames between rows, as wide as it needs.
+/// A table without frames, numbers to the right.
 fn table(header: &[&str]) -> comfy_table::Table {
+    const NUMBERS: [&str; 16] = [
+        "rows",
+        "files",
+        "size",
+        "gaps",
+        "missing",
+        "complete",
+        "unexpected",
+        "bars",
+        "length",
+        "events",
+        "outside",
+        "added",
+        "unchanged",
+        "replaced",
+        "kept",
+        "volume",
+    ];
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(header.iter().copied());
+    for (column, name) in table.column_iter_mut().zip(header) {
+        if NUMBERS.contains(name) {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
+    }
     table
 }
 

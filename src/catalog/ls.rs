@@ -40,9 +40,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             size_text(info.bytes),
             time_text(info.first),
             time_text(info.last),
-            info.sources.join("; "),
+            sources_text(&info.sources),
         ]);
     }
     println!("{table}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The first source, and how many more there are; --json names them all.
+fn sources_text(sources: &[String]) -> String {
+    match sources {
+        [] => "-".to_owned(),
+        [one] => one.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    }
 }
