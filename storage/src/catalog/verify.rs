@@ -205,3 +205,60 @@ fn check_bars(
     });
     first_where("have a negative volume", &|row| bars.volume[row] < 0);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tradeflow_model::market::PriceType;
+    use tradeflow_model::{AssetClass, Currency, Interval};
+
+    use super::super::encode::encode;
+    use super::*;
+
+    /// The problems of a file of ten minutes of 1970, of which one thing was changed. Such a file can't come about
+    /// by merging, but by another program.
+    fn problems(change: fn(&mut BarColumns)) -> Vec<String> {
+        let currency = |code| Currency::new(code).unwrap();
+        let symbol = Symbol::new("T").unwrap();
+        let key = SeriesKey::bars(symbol.clone(), Interval::MINUTE, PriceType::Last);
+        let instrument =
+            Instrument::new(symbol, AssetClass::CryptoSpot, currency("T"), currency("USD"), 2, 0).unwrap();
+        let minute = tradeflow_model::time::NANOS_PER_MIN;
+        let opens: Vec<i64> = (0..10).map(|row| row * minute).collect();
+        let closes: Vec<i64> = opens.iter().map(|open| open + minute).collect();
+        let flat = vec![100; 10];
+        let mut bars = BarColumns {
+            ts_open: opens,
+            ts_event: closes.clone(),
+            ts_init: closes,
+            open: flat.clone(),
+            high: flat.clone(),
+            low: flat.clone(),
+            close: flat.clone(),
+            volume: flat,
+        };
+        change(&mut bars);
+        let sources = BTreeSet::from(["test".to_owned()]);
+        let bytes = encode(&key, Scales::of(&instrument), &sources, &Columns::Bars(bars)).unwrap();
+        let partition = key.partition_of(Timestamp::from_nanos(0));
+        check_bytes(&key, &instrument, partition, bytes).unwrap().problems
+    }
+
+    #[test]
+    fn each_kind_of_wrong_row_is_named() {
+        assert_eq!(problems(|_| {}), Vec::<String>::new());
+        let only = |change, text: &str| {
+            let found = problems(change);
+            assert!(found.iter().any(|problem| problem.contains(text)), "{text}: {found:?}");
+        };
+        only(|b| b.ts_open.swap(3, 4), "1 rows are not in order of time, first row 4");
+        only(|b| b.ts_open[5] = b.ts_open[4], "1 rows have the time of the row above, first row 5");
+        only(|b| b.ts_event[5] += 1, "1 rows begin before the row above ends, first row 6");
+        only(|b| b.ts_event[5] = b.ts_open[5], "1 rows close before they open, first row 5");
+        only(|b| b.open[2] = 101, "1 rows contradict themselves");
+        only(|b| b.low[2] = 101, "1 rows contradict themselves");
+        only(|b| b.volume[9] = -1, "1 rows have a negative volume, first row 9");
+        only(|b| b.ts_open[0] = -1, "1 rows belong to another file, first row 0");
+    }
+}
