@@ -1,5 +1,5 @@
 //! What the tests of imports share.
-#![allow(dead_code)] // each test program uses a part
+#![allow(dead_code, unreachable_pub)] // each test program uses a part of it
 
 use std::path::{Path, PathBuf};
 
@@ -82,7 +82,13 @@ impl Room {
     }
 
     /// Imports a text with a preset.
-    pub fn text(&self, preset: &str, symbol: &str, interval: Option<&str>, text: &str) -> Result<Report, ImportError> {
+    pub fn text(
+        &self,
+        preset: &str,
+        symbol: &str,
+        interval: Option<&str>,
+        text: &str,
+    ) -> Result<Report, ImportError> {
         let file = self.file("input.csv", text);
         self.import(&request(layout(preset), symbol, interval, vec![file]))
     }
