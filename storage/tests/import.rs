@@ -3,7 +3,6 @@
 mod import_support;
 
 use import_support::{Room, bars, layout, request, time};
-use tradeflow_model::Timestamp;
 use tradeflow_model::market::{Columns, PriceType, SeriesKind};
 use tradeflow_storage::catalog::ConflictPolicy;
 use tradeflow_storage::import::{
@@ -368,5 +367,70 @@ fn a_day_without_a_session_is_reported_and_kept_unless_told_otherwise() {
         (time(week.ts_open[0]), time(week.ts_event[0])),
         ("2013-07-01T13:30:00Z".into(), "2013-07-05T20:00:00Z".into())
     );
-    let _ = Timestamp::MIN;
+}
+
+/// Wants to stop at the n-th time it is asked.
+struct StopAt(std::cell::Cell<u32>);
+
+impl tradeflow_storage::import::Progress for StopAt {
+    fn stopped(&self) -> bool {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        left == 0
+    }
+}
+
+#[test]
+fn an_import_that_is_stopped_writes_nothing() {
+    let room = Room::new();
+    let rows: String =
+        (0..20_000_i64).map(|n| format!("{},1,1,1,1,1\n", 1_483_228_800_000 + n * 600_000)).collect();
+    let request = request(layout("ohlcv-ms"), "BTCUSD", Some("1m"), vec![room.file("a.csv", rows)]);
+    // Asked while reading (every 8192 lines), before each of the 5 months is checked, and again before each is merged.
+    for asked in 0..12 {
+        let stop = StopAt(std::cell::Cell::new(asked));
+        let stopped = tradeflow_storage::import::import(&room.catalog, &request, &stop);
+        assert!(matches!(stopped, Err(ImportError::Stopped)), "{asked}: {stopped:?}");
+        assert!(room.snapshot().is_empty(), "{asked}");
+    }
+    assert_eq!(room.import(&request).unwrap().files_written, 5);
+}
+
+#[test]
+fn parquet_as_pandas_writes_it_is_read() {
+    use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray};
+    use std::sync::Arc;
+    let minute = 60_000_000_000_i64;
+    let start = 1_483_228_800_000_000_000_i64;
+    let prices = |values: [f64; 2]| -> ArrayRef { Arc::new(Float64Array::from(values.to_vec())) };
+    let index = TimestampNanosecondArray::from(vec![start, start + minute]);
+    for (zone, first) in [(None, "2017-01-01T05:00:00Z"), (Some("America/New_York"), "2017-01-01T00:00:00Z")]
+    {
+        let index: ArrayRef = Arc::new(index.clone().with_timezone_opt(zone));
+        let batch = RecordBatch::try_from_iter([
+            ("Open", prices([1.1, 1.2])),
+            ("High", prices([1.3, 1.25])),
+            ("Low", prices([1.05, 1.15])),
+            ("Close", prices([1.2, 1.2])),
+            ("Volume", Arc::new(Int64Array::from(vec![7, 8])) as ArrayRef),
+            ("__index_level_0__", index),
+        ])
+        .unwrap();
+        let snappy = parquet::file::properties::WriterProperties::builder()
+            .set_compression(parquet::basic::Compression::SNAPPY)
+            .build();
+        let mut bytes = Vec::new();
+        let mut writer =
+            parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), Some(snappy)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let room = Room::new();
+        let mut layout = layout("csv");
+        // Without a zone in the file its times are local; with one they are instants.
+        layout.zone = "-05:00".parse().unwrap();
+        room.import(&request(layout, "EURUSD", Some("1m"), vec![room.file("a.parquet", bytes)])).unwrap();
+        let c = room.bars("EURUSD", "1m", PriceType::Last);
+        assert_eq!(time(c.ts_open[0]), first);
+        assert_eq!((c.open, c.volume), (vec![110_000, 120_000], vec![7, 8]));
+    }
 }

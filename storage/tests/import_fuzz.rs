@@ -120,7 +120,7 @@ fn damaged_parquet() {
         .into_iter()
         .find(|(path, _)| path.extension().is_some_and(|e| e == "parquet"))
         .unwrap();
-    for at in 0..whole.len() {
+    for at in (0..whole.len()).step_by(3) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x55;
         survive("csv", &bytes, Action::Drop);
