@@ -184,7 +184,8 @@ fn out_of_range() -> ValueReason {
 
 /// `numerator / denominator`, rounded half to even.
 pub fn div_half_even(numerator: i128, denominator: i128) -> i128 {
-    let (quotient, rest) = (numerator / denominator, numerator % denominator);
+    let quotient = numerator / denominator;
+    let rest = numerator - quotient * denominator; // one division of 128 bits, not two
     let twice = rest.unsigned_abs().saturating_mul(2);
     let up = match twice.cmp(&denominator.unsigned_abs()) {
         std::cmp::Ordering::Greater => true,

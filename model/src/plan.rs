@@ -42,6 +42,8 @@ pub struct SeriesPlan {
     pub instrument: InstrumentId,
     /// What it holds.
     pub kind: SeriesKind,
+    /// First row to read, by bar open or tick time: the run's start, or earlier for a warm-up.
+    pub start: Timestamp,
     /// Its files in time order; none for sessions, which come from the calendar.
     pub files: Vec<DataFile>,
 }

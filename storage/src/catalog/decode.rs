@@ -308,3 +308,57 @@ fn guarded<T>(step: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         Err(format!("is damaged: {text}"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use tradeflow_model::Symbol;
+
+    use super::super::encode::encode;
+    use super::*;
+
+    fn trades() -> Columns {
+        let mut columns = TradeColumns::default();
+        for row in 0..500 {
+            columns.ts_event.push(row * 1_000);
+            columns.ts_init.push(row * 1_000 + row % 3);
+            columns.price.push(100_000 + row * row % 17);
+            columns.qty.push(1 + row % 5);
+            columns.aggressor.push([Aggressor::Unknown, Aggressor::Buyer, Aggressor::Seller][(row % 3) as usize]);
+        }
+        Columns::Trades(columns)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        /// Somebody may seal a damaged file anew: the decoder alone must stand it.
+        #[test]
+        fn hostile_bytes_under_a_valid_seal_are_rows_or_an_error(
+            flips in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
+            near_the_end in any::<bool>(),
+        ) {
+            let key = SeriesKey::new(Symbol::new("T").unwrap(), SeriesKind::Trades);
+            let scales = Scales { price: 2, size: 0 };
+            let mut bytes = encode(&key, scales, &BTreeSet::new(), &trades()).unwrap().to_vec();
+            for (place, value) in flips {
+                let start = if near_the_end { bytes.len() * 2 / 3 } else { 0 };
+                let place = start + place.index(bytes.len() - start);
+                bytes[place] = value;
+            }
+            let _ = seal::put(&mut bytes);
+            let bytes = Bytes::from(bytes);
+            let _ = footer_of_tail(&key, &bytes, bytes.len() as u64);
+            if let Ok(mut reader) = FileReader::open(&key, scales, bytes) {
+                let mut rows = 0;
+                while let Ok(Some(piece)) = reader.next(64) {
+                    prop_assert!(piece.len() <= 64);
+                    rows += piece.len();
+                    prop_assert!(rows <= 1 << 20);
+                }
+            }
+        }
+    }
+}

@@ -36,11 +36,13 @@ pub(crate) fn read(store: &Store, symbol: &Symbol) -> Result<Option<Instrument>,
 /// The symbols that have a definition, sorted.
 pub(crate) fn symbols(store: &Store) -> Result<Vec<Symbol>, CatalogError> {
     let listed = store.list("instruments")?;
-    let name = |path: &str| {
-        let name = path.strip_prefix("instruments/")?.strip_suffix(".json")?;
-        Symbol::new(unescape(name)?).ok()
-    };
-    let mut symbols: Vec<_> = listed.iter().filter_map(|(path, _)| name(path)).collect();
+    let mut symbols: Vec<_> =
+        listed.iter().filter_map(|(path, _)| symbol_of(path.strip_prefix("instruments/")?)).collect();
     symbols.sort();
     Ok(symbols)
+}
+
+/// The symbol whose definition has this file name; `None` for any other file.
+pub(crate) fn symbol_of(name: &str) -> Option<Symbol> {
+    Symbol::new(unescape(name.strip_suffix(".json")?)?).ok()
 }

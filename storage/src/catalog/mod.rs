@@ -19,6 +19,7 @@ mod content;
 mod decode;
 mod encode;
 mod error;
+mod gaps;
 mod instruments;
 mod key;
 mod merge;
@@ -27,6 +28,7 @@ mod rows;
 mod schema;
 mod seal;
 mod store;
+mod verify;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -35,14 +37,16 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use tradeflow_model::market::{Columns, SeriesKind};
 use tradeflow_model::plan::DataFile;
-use tradeflow_model::{Instrument, Symbol, Timestamp};
+use tradeflow_model::{Instrument, Symbol, Timestamp, ValueError, ValueReason};
 
 use decode::{FOOTER_GUESS_BYTES, Footer, footer_of_tail};
 use store::Store;
 
 pub use error::CatalogError;
+pub use gaps::{Gap, GapReport};
 pub use key::{Partition, Partitioning, SeriesKey};
 pub use reader::ChunkReader;
+pub use verify::{Fault, VerifyReport};
 pub use writer::CatalogWriter;
 
 /// A catalog of market data. Cheap to clone; clones share one connection.
@@ -61,6 +65,22 @@ pub enum ConflictPolicy {
     Keep,
     /// The new bar takes its place.
     Replace,
+}
+
+impl std::str::FromStr for ConflictPolicy {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        Ok(match text {
+            "reject" => Self::Reject,
+            "keep" => Self::Keep,
+            "replace" => Self::Replace,
+            _ => {
+                let why = ValueReason::Other("is not one of reject, keep, replace".into());
+                return Err(ValueError::new("catalog", "conflict policy", text, why));
+            }
+        })
+    }
 }
 
 /// What a merge did.
@@ -314,5 +334,33 @@ impl Catalog {
             rows::append(&mut all, &piece?);
         }
         Ok(all)
+    }
+
+    /// Decodes every file, or those of one symbol, and checks bytes, digests, order, unique keys, bars that contradict
+    /// themselves, statistics and place. `progress` is called with files done and files in all; it may stop the rest.
+    ///
+    /// # Errors
+    /// When the store fails. What is wrong with files is in the report.
+    pub fn verify(
+        &self,
+        symbol: Option<&Symbol>,
+        progress: impl FnMut(u64, u64) -> std::ops::ControlFlow<()>,
+    ) -> Result<VerifyReport, CatalogError> {
+        verify::verify(self, symbol, progress)
+    }
+
+    /// What is missing of a series in `from..to` (by default from its first row to its last) against the calendar of
+    /// its instrument. Silences of trades and quotes count from `silence_ns` on. `None` when there are no rows there.
+    ///
+    /// # Errors
+    /// When there is no such instrument, the store fails or a file can't be read.
+    pub fn gaps(
+        &self,
+        key: &SeriesKey,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        silence_ns: i64,
+    ) -> Result<Option<GapReport>, CatalogError> {
+        gaps::gaps(self, key, from, to, silence_ns)
     }
 }

@@ -1,0 +1,36 @@
+# `make help` lists the targets. Everything is built with the one profile `release`, so that the dependencies are
+# compiled once for the program, its tests and its benchmarks.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fmt bench deny clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+run: ## build, make sample data, run a backtest on it
+	@scripts/setup.sh
+	cargo build --release --locked
+	@scripts/first-run.sh
+
+test: ## all checks and tests (needs Python 3; sets up what is missing)
+	@scripts/test.sh
+
+lint: ## format check and clippy, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+fmt: ## format the code
+	cargo fmt --all
+
+bench: ## speed and memory; BENCH_FLAGS=--peers times vectorbt and backtesting.py too
+	@bench/run.sh $(BENCH_FLAGS)
+
+deny: ## licences, bans and sources of the dependencies (installs cargo-deny once)
+	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
+	cargo deny --locked check --hide-inclusion-graph licenses bans sources
+
+clean: ## remove what was built and the Python environments; ./data stays
+	cargo clean
+	rm -rf .venv

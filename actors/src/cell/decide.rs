@@ -1,0 +1,298 @@
+//! From what a strategy or a sender wants to an order: desk, sizing, risk gate, router.
+
+use tradeflow_model::order::{DenyReason, Execution};
+use tradeflow_model::{
+    InstrumentId, Order, OrderEvent, OrderEventKind, OrderId, OrderKind, OrderStatus, Price, Qty, Side,
+    Signal, SignalSide, SignalSource, StrategyIndex, TimeInForce, Timestamp,
+};
+
+use super::Cell;
+use crate::actor::{Fault, Outbox};
+use crate::execution::{IdMint, OrderRequest, VenueCommand, quantity_for};
+use crate::strategy::Intent;
+
+impl Cell {
+    /// Acts on what a strategy wants.
+    pub(super) fn act(
+        &mut self,
+        now: Timestamp,
+        strategy: StrategyIndex,
+        intent: Intent,
+        ids: &mut IdMint,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        match intent {
+            Intent::Signal { instrument, side, stop_loss, take_profit } => {
+                let plan = self.strategies[strategy.index()].plan();
+                let scale = self.tables.instruments[instrument.index()].price_scale;
+                let signal = Signal {
+                    id: format!("{}-{}", ids.position(), self.counters.signals),
+                    source: SignalSource::InHouse,
+                    strategy: Some(strategy),
+                    strategy_id: plan.id.clone(),
+                    strategy_version: plan.version.clone(),
+                    strategy_name: plan.kind.clone(),
+                    instrument,
+                    side,
+                    size: None,
+                    price: self.last_price(instrument).map(|price| price.to_decimal(scale)),
+                    limit_price: None,
+                    stop_loss: stop_loss.map(|price| price.to_decimal(scale)),
+                    take_profit: take_profit.map(|price| price.to_decimal(scale)),
+                    expires: None,
+                    ts_event: now,
+                };
+                self.decide(now, signal, ids, out)
+            }
+            Intent::Order { id, exits, request } => {
+                self.submit(now, Some(strategy), id, exits, &request, ids, out)
+            }
+            Intent::Modify { order, qty, price, trigger } => {
+                if self.orders.get(order).is_some_and(|o| o.strategy == Some(strategy)) {
+                    out.push(VenueCommand::Modify { order, qty, price, trigger })?;
+                }
+                Ok(())
+            }
+            Intent::Cancel(order) => {
+                if self.orders.get(order).is_some_and(|o| o.strategy == Some(strategy)) {
+                    self.cancel(now, order, ids, out)?;
+                }
+                Ok(())
+            }
+            Intent::Timer { at, timer } => self.timers.set(at.max(now), strategy, timer),
+        }
+    }
+
+    /// Takes a signal: nothing to do when the position is there or on its way; otherwise older orders of the same
+    /// strategy and instrument are cancelled first, and the signal waits at the desk until they are gone.
+    pub(super) fn decide(
+        &mut self,
+        now: Timestamp,
+        signal: Signal,
+        ids: &mut IdMint,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        self.counters.signals += 1;
+        let (strategy, instrument) = (signal.strategy, signal.instrument);
+        if signal.expires.is_some_and(|expires| expires < now) || self.is_wanted(&signal) {
+            self.counters.signals_idle += 1;
+            return Ok(());
+        }
+        let older: Vec<OrderId> = self.orders.of(strategy, instrument).map(|order| order.id).collect();
+        if self.desk.wait(signal).is_some() {
+            self.counters.signals_idle += 1; // replaced before it could be acted on
+        }
+        if older.is_empty() {
+            return self.release(now, strategy, instrument, ids, out);
+        }
+        for order in older {
+            self.cancel(now, order, ids, out)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the position that a signal wants is there, or on its way with nothing against it.
+    fn is_wanted(&self, signal: &Signal) -> bool {
+        let wanted = match signal.side {
+            SignalSide::Buy => 1,
+            SignalSide::Sell => -1,
+            SignalSide::Close => 0,
+        };
+        // The newest word counts: a signal that waits, then orders on their way, then the position.
+        if let Some(waiting) = self.desk.waiting(signal.strategy, signal.instrument) {
+            return waiting.side == signal.side;
+        }
+        let held = self.account.strategy_position(signal.strategy, signal.instrument).raw();
+        let mut working =
+            self.orders.of(signal.strategy, signal.instrument).filter(|o| o.parent.is_none()).peekable();
+        if working.peek().is_none() {
+            return held.signum() == wanted;
+        }
+        let after =
+            working.fold(held, |sum, order| sum.saturating_add(order.side.sign() * order.leaves().raw()));
+        after.signum() == wanted
+    }
+
+    /// Acts on the signal that waits, once no older order is in the way.
+    pub(super) fn release(
+        &mut self,
+        now: Timestamp,
+        strategy: Option<StrategyIndex>,
+        instrument: InstrumentId,
+        ids: &mut IdMint,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        if self.desk.waiting(strategy, instrument).is_none()
+            || self.orders.of(strategy, instrument).next().is_some()
+        {
+            return Ok(());
+        }
+        let Some(signal) = self.desk.take(strategy, instrument) else { return Ok(()) };
+        if signal.expires.is_some_and(|expires| expires < now) {
+            self.counters.signals_idle += 1;
+            return Ok(());
+        }
+        let held = self.account.strategy_position(strategy, instrument).raw();
+        let (target, side) = match signal.side {
+            SignalSide::Close => (0, Side::of_change(Qty::from_raw(held)).map(Side::opposite)),
+            SignalSide::Buy => (self.size_of(&signal).raw(), Some(Side::Buy)),
+            SignalSide::Sell => (-self.size_of(&signal).raw(), Some(Side::Sell)),
+        };
+        let Some(side) = side else {
+            self.counters.signals_idle += 1;
+            return Ok(());
+        };
+        let change = target.saturating_sub(held);
+        if change.signum() == -side.sign() {
+            self.counters.signals_idle += 1; // the position is larger already than the signal wants
+            return Ok(());
+        }
+        let qty = Qty::from_raw(change.abs());
+        let id = ids.next_id()?;
+        let definition = &self.tables.instruments[instrument.index()];
+        let mut request = OrderRequest::market(instrument, side, qty);
+        request.reduce_only = signal.side == SignalSide::Close;
+        let mut exits = [None, None];
+        let mut invalid = None;
+        let mut price_of = |field: &str, value: Option<rust_decimal::Decimal>| -> Option<Price> {
+            let value = value?;
+            definition.order_price(field, value).map_err(|error| invalid = Some(error.to_string())).ok()
+        };
+        if let Some(price) = price_of("limit price", signal.limit_price) {
+            request.kind = OrderKind::Limit { price };
+        }
+        if signal.side != SignalSide::Close {
+            request.stop_loss = price_of("stop loss", signal.stop_loss);
+            request.take_profit = price_of("take profit", signal.take_profit);
+        }
+        for (exit, wanted) in exits.iter_mut().zip([request.stop_loss, request.take_profit]) {
+            if wanted.is_some() {
+                *exit = Some(ids.next_id()?);
+            }
+        }
+        // With a size of less than a lot there is still what is held to get rid of.
+        if target == 0 && held != 0 {
+            request.reduce_only = true;
+        }
+        if let Some(why) = invalid {
+            let order = order_of(strategy, id, &request, now);
+            return self.deny(now, order, DenyReason::Invalid(why), ids, out);
+        }
+        self.submit(now, strategy, id, exits, &request, ids, out)
+    }
+
+    fn size_of(&self, signal: &Signal) -> Qty {
+        let definition = &self.tables.instruments[signal.instrument.index()];
+        let Some(price) = self.last_price(signal.instrument) else { return Qty::ZERO };
+        let own = signal.strategy.map(|strategy| self.strategies[strategy.index()].plan().size);
+        let Some(size) = signal.size.or(own) else { return Qty::ZERO };
+        let costs = &self.costs[signal.instrument.index()];
+        quantity_for(&size, definition, price, self.account.equity(), costs)
+    }
+
+    /// Sends an order, with its protective exits, past the risk gate to the venue.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn submit(
+        &mut self,
+        now: Timestamp,
+        strategy: Option<StrategyIndex>,
+        id: OrderId,
+        exits: [Option<OrderId>; 2],
+        request: &OrderRequest,
+        ids: &mut IdMint,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        let order = order_of(strategy, id, request, now);
+        let mut bracket = Vec::new();
+        for (id, kind) in exits.into_iter().zip([
+            request.stop_loss.map(|trigger| OrderKind::Stop { trigger }),
+            request.take_profit.map(|price| OrderKind::Limit { price }),
+        ]) {
+            if let (Some(id), Some(kind)) = (id, kind) {
+                let exit = Order {
+                    id,
+                    side: request.side.opposite(),
+                    kind,
+                    execution: Execution::Continuous,
+                    time_in_force: TimeInForce::Gtc,
+                    reduce_only: true,
+                    post_only: false,
+                    parent: Some(order.id),
+                    oco_group: Some(order.id),
+                    ..order.clone()
+                };
+                bracket.push(exit);
+            }
+        }
+        let last = self.last_price(request.instrument);
+        let verdict = std::iter::once(&order)
+            .chain(&bracket)
+            .try_for_each(|order| self.risk.check(order, &self.account, last, self.orders.len()));
+        if let Err(reason) = verdict {
+            return self.deny(now, order, reason, ids, out);
+        }
+        for order in std::iter::once(order).chain(bracket) {
+            self.counters.orders += 1;
+            self.orders.insert(order.clone());
+            let event =
+                OrderEvent { order: order.id, ts_event: now, ts_init: now, kind: OrderEventKind::Submitted };
+            self.apply(now, &event, ids, out)?;
+            if let Some(order) = self.orders.get(order.id) {
+                out.push(VenueCommand::Submit(order.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn deny(
+        &mut self,
+        now: Timestamp,
+        order: Order,
+        reason: DenyReason,
+        ids: &mut IdMint,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        let event =
+            OrderEvent { order: order.id, ts_event: now, ts_init: now, kind: OrderEventKind::Denied(reason) };
+        self.counters.orders += 1;
+        self.orders.insert(order);
+        self.apply(now, &event, ids, out)
+    }
+
+    fn cancel(
+        &mut self,
+        now: Timestamp,
+        order: OrderId,
+        ids: &mut IdMint,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        if self.orders.get(order).is_none_or(|order| order.cancel_requested) {
+            return Ok(());
+        }
+        let event = OrderEvent { order, ts_event: now, ts_init: now, kind: OrderEventKind::CancelRequested };
+        self.apply(now, &event, ids, out)?;
+        out.push(VenueCommand::Cancel(order))
+    }
+}
+
+fn order_of(strategy: Option<StrategyIndex>, id: OrderId, request: &OrderRequest, now: Timestamp) -> Order {
+    Order {
+        id,
+        instrument: request.instrument,
+        strategy,
+        side: request.side,
+        kind: request.kind,
+        execution: request.execution,
+        time_in_force: request.time_in_force,
+        qty: request.qty,
+        reduce_only: request.reduce_only,
+        post_only: request.post_only,
+        parent: None,
+        oco_group: None,
+        ts_submitted: now,
+        status: OrderStatus::Initialized,
+        cancel_requested: false,
+        filled: Qty::ZERO,
+        filled_value: 0,
+    }
+}

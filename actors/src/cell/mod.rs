@@ -1,0 +1,481 @@
+//! The cell: one account with its strategies, its desk, its risk gate and its router.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`Cell`]: inputs in, venue commands out |
+//! | `decide.rs` | from intents and signals to orders |
+//! | `timers.rs` | timers of the strategies |
+//! | `equity.rs` | the points of the equity curve |
+//! | `paper.rs` | [`PaperCell`]: a cell and the simulated venue, run to quiescence |
+//!
+//! The cell does not know whether the venue is simulated or real (I1): commands go out, reports come in. Strategies see
+//! each input in the order of the plan. Every input raises the journal position, from which order ids derive.
+
+mod decide;
+mod equity;
+mod paper;
+mod timers;
+
+pub use paper::{PaperCell, matched_series};
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tradeflow_model::market::SessionPhase;
+use tradeflow_model::plan::CellPlan;
+use tradeflow_model::{
+    Digest, DigestWriter, Instrument, InstrumentId, MarketEvent, Money, OrderEvent, OrderEventKind, Price,
+    SeriesId, Signal, StrategyIndex, Timestamp,
+};
+
+use crate::account::{Account, AccountInput, RoundTrip};
+use crate::actor::{Actor, Fault, Outbox};
+use crate::execution::costs::Costs;
+use crate::execution::{Desk, IdMint, OpenOrders, VenueCommand};
+use crate::output::{CellOutput, Counters, FillRecord, Fold, OrderRecord, PositionRecord, reason_of};
+use crate::risk::{RiskGate, RiskState};
+use crate::strategy::{Intent, StrategyActor, StrategyEvent, StrategyInput, View};
+use equity::EquityCurve;
+use timers::Timers;
+
+/// What a cell is told.
+#[derive(Debug, Clone, Copy)]
+pub enum CellInput<'a> {
+    /// Something happened in the market.
+    Market(&'a MarketEvent),
+    /// The venue says what became of an order.
+    Report(&'a OrderEvent),
+    /// A signal from outside.
+    Signal(&'a Signal),
+    /// Time has passed: timers that are due fire.
+    Time,
+}
+
+/// What all cells of a run share.
+#[derive(Debug, Clone)]
+pub struct RunTables {
+    /// The instruments.
+    pub instruments: Arc<[Instrument]>,
+    /// Instrument of each series.
+    pub series: Arc<[InstrumentId]>,
+    /// First instant of trading.
+    pub from: Timestamp,
+}
+
+/// A cell.
+pub struct Cell {
+    tables: RunTables,
+    costs: Vec<Costs>,
+    /// Strategies that see a series, by series.
+    subscribers: Vec<Vec<StrategyIndex>>,
+    strategies: Vec<StrategyActor>,
+    account: Account,
+    risk: RiskGate,
+    desk: Desk,
+    orders: OpenOrders,
+    timers: Timers,
+    curve: EquityCurve,
+    /// Inputs taken so far: the journal position.
+    position: u64,
+    counters: Counters,
+    digest: DigestWriter,
+    output: CellOutput,
+    intents: Outbox<Intent>,
+    ended_trips: Outbox<RoundTrip>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    strategies: Vec<Vec<u8>>,
+    account: Vec<u8>,
+    risk: RiskState,
+    desk: Desk,
+    orders: OpenOrders,
+    timers: Timers,
+    curve: EquityCurve,
+    position: u64,
+    counters: Counters,
+    digest: DigestWriter,
+}
+
+impl Cell {
+    /// A cell at its start.
+    ///
+    /// # Errors
+    /// When the plan does not fit together; a checked plan does.
+    pub fn new(plan: &CellPlan, tables: &RunTables) -> Result<Self, Fault> {
+        let strategies = plan
+            .strategies
+            .iter()
+            .enumerate()
+            .map(|(index, strategy)| {
+                let index =
+                    StrategyIndex(u16::try_from(index).map_err(|_| Fault::new("too many strategies"))?);
+                let series: Vec<_> = strategy.series.iter().map(|s| (*s, tables.series[s.index()])).collect();
+                StrategyActor::new(index, strategy, &series, &tables.instruments, tables.from)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Self::with_strategies(plan, tables, strategies)
+    }
+
+    /// A cell with strategies that were built by hand, as tests do.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_strategies(
+        plan: &CellPlan,
+        tables: &RunTables,
+        strategies: Vec<StrategyActor>,
+    ) -> Result<Self, Fault> {
+        let costs = tables
+            .instruments
+            .iter()
+            .map(|definition| Costs::new(definition, &plan.venue))
+            .collect::<Result<_, _>>()
+            .map_err(Fault::new)?;
+        let mut subscribers = vec![Vec::new(); tables.series.len()];
+        for (index, strategy) in strategies.iter().enumerate() {
+            for series in &strategy.plan().series {
+                let seen: &mut Vec<StrategyIndex> = &mut subscribers[series.index()];
+                let index = StrategyIndex(index as u16);
+                if seen.last() != Some(&index) {
+                    seen.push(index);
+                }
+            }
+        }
+        let count = strategies.len();
+        let account = Account::new(Arc::new(plan.account.clone()), &tables.instruments, count)?;
+        Ok(Self {
+            costs,
+            subscribers,
+            strategies,
+            risk: RiskGate::new(&plan.risk, account.equity())?,
+            account,
+            desk: Desk::new(tables.instruments.len(), count),
+            orders: OpenOrders::default(),
+            timers: Timers::default(),
+            curve: EquityCurve::new(plan.equity_interval_ns, tables.from),
+            position: 0,
+            counters: Counters::default(),
+            digest: DigestWriter::new(),
+            output: CellOutput::default(),
+            intents: Outbox::default(),
+            ended_trips: Outbox::default(),
+            tables: tables.clone(),
+        })
+    }
+
+    /// The account.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Open orders.
+    pub fn orders(&self) -> &OpenOrders {
+        &self.orders
+    }
+
+    /// What it did so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Digest of everything it put out so far.
+    pub fn output_digest(&self) -> Digest {
+        self.digest.finish()
+    }
+
+    /// When the next timer is due.
+    pub fn next_timer(&self) -> Timestamp {
+        self.timers.next()
+    }
+
+    /// Takes what it put out since the last time.
+    pub fn take_output(&mut self) -> CellOutput {
+        std::mem::take(&mut self.output)
+    }
+
+    /// Ends the run: the last point of the equity curve, and the orders and trades that are still open.
+    pub fn finish(&mut self, now: Timestamp) -> Result<(), Fault> {
+        self.curve.flush(&self.account, &mut self.output.equity, &mut self.digest);
+        for order in self.orders.iter() {
+            order.fold(&mut self.digest);
+            self.output.orders.push(OrderRecord {
+                order: order.clone(),
+                ts_closed: now,
+                reason: String::new(),
+            });
+        }
+        for trip in self.account.open_trips() {
+            trip.fold(&mut self.digest);
+            self.output.trades.push(*trip);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> IdMint {
+        self.position += 1;
+        self.counters.inputs += 1;
+        IdMint::new(self.position)
+    }
+
+    /// Takes a market event: marks positions, tells the strategies, and acts on what they want.
+    ///
+    /// # Errors
+    /// A broken invariant.
+    #[inline]
+    pub fn on_market(
+        &mut self,
+        now: Timestamp,
+        event: &MarketEvent,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        let mut ids = self.begin();
+        let (told, mark, begins) = match event {
+            MarketEvent::Bar(bar) => (StrategyEvent::Bar(bar), Some(bar.close), bar.ts_open),
+            MarketEvent::Trade(trade) => (StrategyEvent::Trade(trade), Some(trade.price), trade.ts_event),
+            MarketEvent::Quote(quote) => {
+                let half = (quote.ask.raw() - quote.bid.raw()) / 2;
+                let mid = Price::from_raw(quote.bid.raw() + half);
+                (StrategyEvent::Quote(quote), Some(mid), quote.ts_event)
+            }
+            MarketEvent::Session(session) => {
+                if session.phase == SessionPhase::Open {
+                    self.risk.on_session_open(self.account.equity());
+                }
+                (StrategyEvent::Session(session), None, session.ts_event)
+            }
+            MarketEvent::Action(action) => {
+                self.account.handle(now, AccountInput::Action(action), &mut self.ended_trips)?;
+                return self.book_changes(now, action.instrument);
+            }
+        };
+        let instrument = event.instrument();
+        let trading = begins >= self.tables.from;
+        match (mark, trading) {
+            (None, _) => {}
+            (Some(_), false) => self.counters.warm_up += 1,
+            (Some(_), true) if matches!(event, MarketEvent::Bar(_)) => self.counters.bars += 1,
+            (Some(_), true) => self.counters.ticks += 1,
+        }
+        if let Some(price) = mark {
+            if trading {
+                self.curve.before(event.ts_event(), &self.account, &mut self.output.equity, &mut self.digest);
+            }
+            self.account.mark(instrument, price)?;
+            self.risk.on_equity(self.account.equity());
+        }
+        for at in 0..self.subscribers[event.series().index()].len() {
+            let strategy = self.subscribers[event.series().index()][at];
+            self.tell(now, strategy, told, &mut ids, out)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a report of the venue.
+    ///
+    /// # Errors
+    /// A broken invariant: a report that can't follow, books that do not balance.
+    pub fn on_report(
+        &mut self,
+        now: Timestamp,
+        report: &OrderEvent,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        let mut ids = self.begin();
+        self.apply(now, report, &mut ids, out)
+    }
+
+    /// Fires the timers that are due.
+    ///
+    /// # Errors
+    /// A broken invariant.
+    pub fn on_time(&mut self, now: Timestamp, out: &mut Outbox<VenueCommand>) -> Result<(), Fault> {
+        let mut ids = self.begin();
+        while let Some((strategy, timer)) = self.timers.pop_due(now) {
+            self.tell(now, strategy, StrategyEvent::Timer(timer), &mut ids, out)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a signal from outside: a webhook's, a person's.
+    ///
+    /// # Errors
+    /// A broken invariant.
+    pub fn on_signal(
+        &mut self,
+        now: Timestamp,
+        signal: &Signal,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        let mut ids = self.begin();
+        self.decide(now, signal.clone(), &mut ids, out)
+    }
+
+    /// Tells a strategy something, and acts on what it wants.
+    fn tell(
+        &mut self,
+        now: Timestamp,
+        strategy: StrategyIndex,
+        event: StrategyEvent<'_>,
+        ids: &mut IdMint,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        let view = View { account: &self.account, orders: &self.orders };
+        let mut wanted = std::mem::take(&mut self.intents);
+        let told =
+            self.strategies[strategy.index()].handle(now, StrategyInput { event, view, ids }, &mut wanted);
+        told?;
+        while let Some(intent) = wanted.pop() {
+            self.act(now, strategy, intent, ids, out)?;
+        }
+        self.intents = wanted;
+        Ok(())
+    }
+
+    /// Applies an event to its order, books a fill, records, and tells the strategy.
+    fn apply(
+        &mut self,
+        now: Timestamp,
+        event: &OrderEvent,
+        ids: &mut IdMint,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        let order = self.orders.apply(event)?;
+        event.fold(&mut self.digest);
+        if let Some(fill) = event.kind.fill() {
+            let input = AccountInput::Fill {
+                strategy: order.strategy,
+                instrument: order.instrument,
+                ts_event: event.ts_event,
+                fill,
+            };
+            self.account.handle(now, input, &mut self.ended_trips)?;
+            self.counters.fills += 1;
+            self.output.fills.push(FillRecord {
+                order: order.id,
+                strategy: order.strategy,
+                instrument: order.instrument,
+                ts_event: event.ts_event,
+                ts_init: event.ts_init,
+                side: fill.side,
+                price: fill.price,
+                qty: fill.qty,
+                fee: fill.fee,
+                liquidity: fill.liquidity,
+            });
+            self.book_changes(event.ts_event, order.instrument)?;
+            self.risk.on_equity(self.account.equity());
+        }
+        if order.is_closed() {
+            match event.kind {
+                OrderEventKind::Denied(_) => self.counters.denied += 1,
+                OrderEventKind::Rejected(_) => self.counters.rejected += 1,
+                _ => {}
+            }
+            let reason = reason_of(&event.kind);
+            self.output.orders.push(OrderRecord { order: order.clone(), ts_closed: event.ts_event, reason });
+        }
+        if let Some(strategy) = order.strategy {
+            self.tell(now, strategy, StrategyEvent::Order(event, &order), ids, out)?;
+        }
+        if order.is_closed() {
+            self.release(now, order.strategy, order.instrument, ids, out)?;
+        }
+        Ok(())
+    }
+
+    /// Records the trips that ended and the position after a change.
+    fn book_changes(&mut self, ts_event: Timestamp, instrument: InstrumentId) -> Result<(), Fault> {
+        while let Some(trip) = self.ended_trips.pop() {
+            trip.fold(&mut self.digest);
+            self.counters.trades += 1;
+            self.output.trades.push(trip);
+        }
+        let position = self.account.ledger().position(instrument);
+        self.output.positions.push(PositionRecord {
+            ts_event,
+            instrument,
+            qty: position.qty,
+            cost: position.cost,
+            realized: position.realized,
+            fees: position.fees,
+        });
+        Ok(())
+    }
+
+    /// The last price of an instrument; `None` before the first.
+    fn last_price(&self, instrument: InstrumentId) -> Option<Price> {
+        let mark = self.account.ledger().position(instrument).mark;
+        (mark != Price::ZERO).then_some(mark)
+    }
+
+    /// Instrument of a series.
+    pub fn instrument_of(&self, series: SeriesId) -> InstrumentId {
+        self.tables.series[series.index()]
+    }
+
+    /// Equity now.
+    pub fn equity(&self) -> Money {
+        self.account.equity()
+    }
+}
+
+impl Actor for Cell {
+    type Input<'a> = CellInput<'a>;
+    type Output = VenueCommand;
+
+    fn handle(
+        &mut self,
+        now: Timestamp,
+        input: CellInput<'_>,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<(), Fault> {
+        match input {
+            CellInput::Market(event) => self.on_market(now, event, out),
+            CellInput::Report(report) => self.on_report(now, report, out),
+            CellInput::Signal(signal) => self.on_signal(now, signal, out),
+            CellInput::Time => self.on_time(now, out),
+        }
+    }
+
+    /// The state between two inputs; outputs that were not taken are not part of it.
+    fn snapshot(&self) -> Result<Vec<u8>, Fault> {
+        let state = State {
+            strategies: self.strategies.iter().map(Actor::snapshot).collect::<Result<_, _>>()?,
+            account: self.account.snapshot()?,
+            risk: self.risk.state(),
+            desk: self.desk.clone(),
+            orders: self.orders.clone(),
+            timers: self.timers.clone(),
+            curve: self.curve.clone(),
+            position: self.position,
+            counters: self.counters,
+            digest: self.digest.clone(),
+        };
+        Ok(postcard::to_allocvec(&state)?)
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
+        let state: State = postcard::from_bytes(snapshot)?;
+        if state.strategies.len() != self.strategies.len() {
+            return Err(Fault::new(format!(
+                "the snapshot has {} strategies, the cell {}",
+                state.strategies.len(),
+                self.strategies.len()
+            )));
+        }
+        self.account.restore(&state.account)?;
+        for (strategy, bytes) in self.strategies.iter_mut().zip(&state.strategies) {
+            strategy.restore(bytes)?;
+        }
+        self.risk.set_state(state.risk);
+        self.desk = state.desk;
+        self.orders = state.orders;
+        self.timers = state.timers;
+        self.curve = state.curve;
+        self.position = state.position;
+        self.counters = state.counters;
+        self.digest = state.digest;
+        Ok(())
+    }
+}

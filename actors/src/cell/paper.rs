@@ -1,0 +1,229 @@
+//! A cell and the simulated venue, run to quiescence after each input: paper trading and backtests.
+
+use serde::{Deserialize, Serialize};
+use tradeflow_model::market::{Columns, SeriesKind};
+use tradeflow_model::plan::{CellPlan, RunPlan};
+use tradeflow_model::{InstrumentId, MarketBatch, MarketEvent, OrderEvent, SeriesId, Signal, Timestamp};
+
+use super::{Cell, RunTables};
+use crate::actor::{Actor, Fault, Outbox};
+use crate::execution::VenueCommand;
+use crate::output::{CellOutput, Counters};
+use crate::strategy::StrategyActor;
+use crate::venue::{SimVenue, VenueInput};
+
+/// A cell that trades on the simulated venue.
+///
+/// For each market event: timers that are due fire; the venue matches what rests; its reports go to the cell; then the
+/// cell sees the event and its commands go to the venue. Commands and reports go back and forth until there are none,
+/// and then the books of cell and venue must agree.
+pub struct PaperCell {
+    cell: Cell,
+    venue: SimVenue,
+    now: Timestamp,
+    commands: Outbox<VenueCommand>,
+    reports: Outbox<OrderEvent>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    cell: Vec<u8>,
+    venue: Vec<u8>,
+    now: Timestamp,
+}
+
+/// For each instrument the series whose events fill orders: quotes before trades before the finest bars. Bars of traded
+/// prices go before those of bids, asks or mids of the same length.
+pub fn matched_series(plan: &RunPlan) -> Vec<Option<SeriesId>> {
+    let fineness = |kind: SeriesKind| match kind {
+        SeriesKind::Quotes => Some((0, 0, 0)),
+        SeriesKind::Trades => Some((1, 0, 0)),
+        SeriesKind::Bars { interval, price_type } => Some((2, interval.nominal_nanos(), price_type as u8)),
+        SeriesKind::Actions | SeriesKind::SessionOpens | SeriesKind::SessionCloses => None,
+    };
+    let mut best = vec![None; plan.instruments.len()];
+    for (index, series) in plan.series.iter().enumerate() {
+        let Some(rank) = fineness(series.kind) else { continue };
+        let best = &mut best[series.instrument.index()];
+        if best.is_none_or(|(least, _)| rank < least) {
+            *best = Some((rank, SeriesId(index as u16)));
+        }
+    }
+    best.into_iter().map(|best| best.map(|(_, series)| series)).collect()
+}
+
+impl RunTables {
+    /// The tables of a plan.
+    pub fn of(plan: &RunPlan) -> Self {
+        Self {
+            instruments: plan.instruments.clone().into(),
+            series: plan.series.iter().map(|series| series.instrument).collect(),
+            from: plan.from,
+        }
+    }
+}
+
+impl PaperCell {
+    /// A cell of a run, at its start.
+    ///
+    /// # Errors
+    /// When the plan does not fit together; a checked plan does.
+    pub fn new(run: &RunPlan, plan: &CellPlan, tables: &RunTables) -> Result<Self, Fault> {
+        Self::around(run, plan, tables, Cell::new(plan, tables)?)
+    }
+
+    /// A cell with strategies that were built by hand, as tests do.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_strategies(
+        run: &RunPlan,
+        plan: &CellPlan,
+        tables: &RunTables,
+        strategies: Vec<StrategyActor>,
+    ) -> Result<Self, Fault> {
+        Self::around(run, plan, tables, Cell::with_strategies(plan, tables, strategies)?)
+    }
+
+    fn around(run: &RunPlan, plan: &CellPlan, tables: &RunTables, cell: Cell) -> Result<Self, Fault> {
+        let venue = SimVenue::new(&plan.account, &tables.instruments, plan.venue, matched_series(run))?;
+        let now = Timestamp::MIN;
+        Ok(Self { cell, venue, now, commands: Outbox::default(), reports: Outbox::default() })
+    }
+
+    /// The cell.
+    pub fn cell(&self) -> &Cell {
+        &self.cell
+    }
+
+    /// The venue.
+    pub fn venue(&self) -> &SimVenue {
+        &self.venue
+    }
+
+    /// What it did so far.
+    pub fn counters(&self) -> Counters {
+        Counters { fills_over_volume: self.venue.fills_over_volume(), ..*self.cell.counters() }
+    }
+
+    /// Takes what it put out since the last time.
+    pub fn take_output(&mut self) -> CellOutput {
+        self.cell.take_output()
+    }
+
+    /// Takes a batch, event by event in its order. The loop is over columns; each kind of column has its own.
+    ///
+    /// # Errors
+    /// A broken invariant, with the time at which it broke.
+    pub fn on_batch(&mut self, batch: &MarketBatch) -> Result<(), Fault> {
+        for run in &batch.runs {
+            let part = &batch.parts[run.part as usize];
+            let rows = run.start as usize..run.end as usize;
+            match part.columns.as_ref() {
+                Columns::Bars(bars) => {
+                    for row in rows {
+                        self.on_event(&MarketEvent::Bar(bars.get(row, part.series, part.instrument)))?;
+                    }
+                }
+                columns => {
+                    for row in rows {
+                        self.on_event(&columns.get(row, part.series, part.instrument))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a market event, at its time.
+    ///
+    /// # Errors
+    /// A broken invariant, with the time at which it broke.
+    #[inline]
+    pub fn on_event(&mut self, event: &MarketEvent) -> Result<(), Fault> {
+        let now = event.ts_event();
+        self.step(now, event).map_err(|Fault(why)| Fault::new(format!("at {now}: {why}")))
+    }
+
+    #[inline]
+    fn step(&mut self, now: Timestamp, event: &MarketEvent) -> Result<(), Fault> {
+        if now < self.now {
+            return Err(Fault::new(format!("time ran backwards from {}", self.now)));
+        }
+        while self.cell.next_timer() <= now {
+            let due = self.cell.next_timer().max(self.now);
+            self.now = due;
+            self.cell.on_time(due, &mut self.commands)?;
+            self.settle(due)?;
+        }
+        self.now = now;
+        self.venue.on_market(now, event, &mut self.reports)?;
+        if !self.reports.is_empty() {
+            self.settle(now)?;
+        }
+        self.cell.on_market(now, event, &mut self.commands)?;
+        if !self.commands.is_empty() {
+            self.settle(now)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a signal from outside.
+    ///
+    /// # Errors
+    /// A broken invariant.
+    pub fn on_signal(&mut self, now: Timestamp, signal: &Signal) -> Result<(), Fault> {
+        self.now = self.now.max(now);
+        self.cell.on_signal(now, signal, &mut self.commands)?;
+        self.settle(now)
+    }
+
+    /// Carries reports and commands back and forth until there are none. After the reports of one moment the books of
+    /// account and venue must agree in cash and in what was traded.
+    fn settle(&mut self, now: Timestamp) -> Result<(), Fault> {
+        let mut traded: Option<InstrumentId> = None;
+        loop {
+            if let Some(report) = self.reports.pop() {
+                if report.kind.fill().is_some() {
+                    traded = self.cell.orders().get(report.order).map(|order| order.instrument).or(traded);
+                }
+                self.cell.on_report(now, &report, &mut self.commands)?;
+                continue;
+            }
+            if let Some(instrument) = traded.take() {
+                self.cell.account().ledger().reconcile(self.venue.ledger(), instrument)?;
+            }
+            let Some(command) = self.commands.pop() else { return Ok(()) };
+            self.venue.handle(now, VenueInput::Command(&command), &mut self.reports)?;
+        }
+    }
+
+    /// Ends the run.
+    ///
+    /// # Errors
+    /// A broken invariant.
+    pub fn finish(&mut self) -> Result<(), Fault> {
+        self.cell.finish(self.now)
+    }
+
+    /// The state between two inputs.
+    ///
+    /// # Errors
+    /// When the state can't be written.
+    pub fn snapshot(&self) -> Result<Vec<u8>, Fault> {
+        let state = State { cell: self.cell.snapshot()?, venue: self.venue.snapshot()?, now: self.now };
+        Ok(postcard::to_allocvec(&state)?)
+    }
+
+    /// Goes back to a snapshot of a cell that was built alike.
+    ///
+    /// # Errors
+    /// When the bytes are not such a snapshot.
+    pub fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
+        let state: State = postcard::from_bytes(snapshot)?;
+        self.venue.restore(&state.venue)?;
+        self.cell.restore(&state.cell)?;
+        self.now = state.now;
+        Ok(())
+    }
+}

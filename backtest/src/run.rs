@@ -1,0 +1,169 @@
+//! A whole run: plan, driver, results.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Instant;
+
+use tradeflow_actors::cell::RunTables;
+use tradeflow_model::plan::RunPlan;
+use tradeflow_model::{Digest, MarketBatch, Timestamp};
+use tradeflow_storage::catalog::Catalog;
+
+use crate::dataflow::{self, Cluster, DataflowError, Job, Outcome};
+use crate::reference;
+use crate::results::{ResultFolder, ResultWriter, Summary, folder_name, summarise};
+use crate::shard::{CellFinal, CellShard, ShardOutput, run_digest, shard_keys};
+use crate::source::BatchSource;
+
+/// Which driver runs the cells.
+pub enum Driver {
+    /// The plain loop.
+    Reference,
+    /// timely, on the threads and processes of a cluster.
+    Dataflow(Box<Cluster>),
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The replay failed.
+    #[error(transparent)]
+    Replay(#[from] DataflowError),
+    /// The results could not be written.
+    #[error("results: {0}")]
+    Results(String),
+}
+
+/// What a driver is told while it runs: rows done so far.
+pub type Progress<'a> = Box<dyn FnMut(u64) + 'a>;
+
+/// Runs a plan and writes its results under `out`; `None` in a process that is not the first of its cluster.
+///
+/// # Errors
+/// When anything fails; then nothing stays under `out`.
+pub fn run(
+    plan: &Arc<RunPlan>,
+    catalog: &Catalog,
+    driver: Driver,
+    out: &Path,
+    progress: Progress<'_>,
+    stop: &Arc<AtomicBool>,
+) -> Result<Option<Summary>, RunError> {
+    let started = Instant::now();
+    let first = match &driver {
+        Driver::Dataflow(cluster) => cluster.process == 0,
+        Driver::Reference => true,
+    };
+    if !first {
+        drive(plan, catalog, driver, |_, _| Ok(()), progress, stop)?;
+        return Ok(None);
+    }
+    let folder = ResultFolder::create(out, &folder_name(plan)).map_err(RunError::Results)?;
+    let mut writer = ResultWriter::start(plan, folder.path()).map_err(RunError::Results)?;
+    let (outcome, stopped_at) =
+        drive(plan, catalog, driver, |cell, outputs| writer.take(cell, outputs), progress, stop)?;
+    let collected = writer.finish().map_err(RunError::Results)?;
+    let place = out.join(folder_name(plan));
+    let stopped_at = outcome.stopped.then_some(stopped_at);
+    let seconds = started.elapsed().as_secs_f64();
+    let summary = summarise(plan, collected, &outcome, stopped_at, seconds, &place);
+    let text = serde_json::to_string_pretty(&summary).map_err(|error| RunError::Results(error.to_string()))?;
+    let file = folder.path().join("summary.json");
+    std::fs::write(&file, text + "\n").map_err(|e| RunError::Results(format!("{}: {e}", file.display())))?;
+    folder.keep().map_err(RunError::Results)?;
+    Ok(Some(summary))
+}
+
+/// Runs a plan for its digest alone; `None` in a process that is not the first of its cluster.
+///
+/// # Errors
+/// When the replay fails.
+pub fn digest(
+    plan: &Arc<RunPlan>,
+    catalog: &Catalog,
+    driver: Driver,
+    stop: &Arc<AtomicBool>,
+) -> Result<Option<Digest>, RunError> {
+    let mut cells: Vec<Option<CellFinal>> = vec![None; plan.cells.len()];
+    let sink = |cell: usize, outputs: Vec<ShardOutput>| {
+        for output in outputs {
+            if let ShardOutput::Final(last) = output {
+                cells[cell] = Some(*last);
+            }
+        }
+        Ok(())
+    };
+    drive(plan, catalog, driver, sink, Box::new(|_| {}), stop)?;
+    let cells: Option<Vec<_>> = cells.into_iter().collect();
+    Ok(cells.map(|cells| run_digest(plan, &cells)))
+}
+
+fn drive(
+    plan: &Arc<RunPlan>,
+    catalog: &Catalog,
+    driver: Driver,
+    sink: impl FnMut(usize, Vec<ShardOutput>) -> Result<(), String>,
+    mut progress: Progress<'_>,
+    stop: &Arc<AtomicBool>,
+) -> Result<(Outcome, Timestamp), RunError> {
+    let tables = RunTables::of(plan);
+    let shard_plan = plan.clone();
+    let (source_plan, catalog) = (plan.clone(), catalog.clone());
+    let clock = Arc::new(Clock::default());
+    let seen = clock.clone();
+    let job = Job {
+        shard_keys: shard_keys(plan),
+        window_batches: plan.window_batches as usize,
+        source: move || {
+            let source = BatchSource::open(&source_plan, &catalog)?;
+            Ok(source.inspect(move |batch| {
+                if let Ok(batch) = batch {
+                    seen.note(batch);
+                }
+            }))
+        },
+        make_shard: move |index| CellShard::new(&shard_plan, &tables, index),
+        sink,
+        progress: |_, rows| progress(rows),
+        stop: stop.clone(),
+    };
+    let outcome = match driver {
+        Driver::Reference => reference::run(job)?,
+        Driver::Dataflow(cluster) => dataflow::run(*cluster, job)?,
+    };
+    Ok((outcome, clock.at(outcome.batches)))
+}
+
+/// The time of the last event of each batch that may be the last one processed.
+#[derive(Default)]
+struct Clock {
+    recent: Mutex<Vec<(u64, i64)>>,
+    last: AtomicI64,
+}
+
+impl Clock {
+    /// More than may be in flight.
+    const KEPT_MAX: usize = 4096;
+
+    fn note(&self, batch: &MarketBatch) {
+        let Some(run) = batch.runs.last() else { return };
+        let ts = batch.parts[run.part as usize].columns.ts_event(run.end as usize - 1);
+        self.last.store(ts, Ordering::Relaxed);
+        if let Ok(mut recent) = self.recent.lock() {
+            recent.push((batch.number, ts));
+            if recent.len() > Self::KEPT_MAX {
+                recent.drain(..Self::KEPT_MAX / 2);
+            }
+        }
+    }
+
+    /// The time at which `batches` batches were done.
+    fn at(&self, batches: u64) -> Timestamp {
+        let noted = self.recent.lock().ok().and_then(|recent| {
+            recent.iter().rev().find(|(number, _)| number + 1 == batches).map(|(_, ts)| *ts)
+        });
+        Timestamp::from_nanos(noted.unwrap_or_else(|| self.last.load(Ordering::Relaxed)))
+    }
+}

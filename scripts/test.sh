@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# All checks, in the order in which they are cheapest to fail; each runs even when an earlier one failed, so that one
+# run shows everything. Ends with a summary, and with an exit status other than 0 when any failed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+
+summary=()
+failed=0
+
+# step NAME COMMAND…: runs the command with no standard input, notes result and time.
+step() {
+    local name=$1 start=$SECONDS result=ok
+    shift
+    echo
+    echo "== $name: $*"
+    if ! "$@" </dev/null; then
+        result=FAILED
+        failed=1
+    fi
+    summary+=("$(printf '%-7s %5d s  %s' "$result" $((SECONDS - start)) "$name")")
+    [ "$result" = ok ]
+}
+
+# shellcheck disable=SC2329 # called through step
+python_tests() {
+    local python
+    python=$(scripts/setup-python.sh test) || return 1
+    TRADEFLOW_BIN="$(scripts/release-dir.sh)/tradeflow" "$python" -m pytest -rs tests/python
+}
+
+step "set-up" scripts/setup.sh --test || { echo "test: the machine is not ready, see above" >&2; exit 1; }
+step "format" cargo fmt --all --check
+step "clippy" cargo clippy --release --locked --workspace --all-targets -- -D warnings
+step "Rust tests" cargo test --release --locked --workspace --no-fail-fast
+if step "build" cargo build --release --locked; then
+    step "Python tests" python_tests
+fi
+
+echo
+echo "== summary"
+printf '%s\n' "${summary[@]}"
+exit "$failed"
