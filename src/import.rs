@@ -44,7 +44,7 @@ the rows before it have passed the first.";
 /// the same files again changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// The files.
     #[arg(required_unless_present = "list_presets")]
     files: Vec<PathBuf>,
@@ -162,7 +162,7 @@ fn action() -> impl TypedValueParser<Value = Action> {
 ///
 /// # Errors
 /// When the flags make no sense or the import fails; the catalog is then as it was.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.list_presets {
         return list_presets();
     }

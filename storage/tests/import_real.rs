@@ -5,7 +5,7 @@
 
 mod import_support;
 
-use import_support::{Room, bars, decimal, files, layout, real_data, request, sum, time};
+use import_support::{Room, decimal, files, layout, real_data, request, sum, time};
 use tradeflow_model::Money;
 use tradeflow_model::calendar::Calendar;
 use tradeflow_model::market::{ActionKind, Columns, PriceType, SeriesKind};
@@ -299,7 +299,7 @@ fn factor_files_give_the_splits_and_dividends_that_were_paid() {
     let expected = [("2000-06-21", 2, 1), ("2005-02-28", 2, 1), ("2014-06-09", 7, 1), ("2020-08-31", 4, 1)];
     assert_eq!(splits, expected.map(|(date, new, old)| (date.to_owned(), new, old)));
     assert_eq!((actions("GOOG").len(), actions("SPY").len()), (1, 94));
-    // Adjusting the raw closes by the splits joins them: no day of Apple moves by half.
+    // IBM split once in these years, on 1999-05-27.
     assert_eq!(actions("IBM").iter().filter(|row| matches!(row.kind, ActionKind::Split { .. })).count(), 1);
 }
 
@@ -344,7 +344,6 @@ fn errors_of_unit_are_found_and_repaired_files_pass() {
     for ((name, lines), (expected_name, expected_lines)) in flagged.iter().zip(expected) {
         assert_eq!((name.as_str(), lines.as_slice()), (expected_name, expected_lines));
     }
-    let _ = bars("1d", PriceType::Last);
 }
 
 /// The files of a tar archive: 512-byte headers with the name first and the size in octal at 124.

@@ -260,12 +260,8 @@ fn nanos_of(offset: Offset) -> i64 {
 
 /// Nanoseconds since the epoch of a number in units of `10^-(9 - decimals)` seconds.
 fn epoch(text: &[u8], decimals: u8) -> Option<i64> {
-    let number = Number::parse(text).ok()?;
-    match number.at(decimals) {
-        Ok(nanos) => Some(nanos),
-        // Past 2001 nanoseconds have more digits than a price.
-        Err(_) => tradeflow_model::fixed::parse(text, decimals).ok(),
-    }
+    // Past 2001 nanoseconds have more digits than a price may have, hence the model's parser.
+    tradeflow_model::fixed::parse(text, decimals).ok()
 }
 
 /// Decimals of nanoseconds that the unit of an epoch number has, by its digits: until the year 2286 seconds have at

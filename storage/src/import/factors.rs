@@ -179,7 +179,12 @@ mod tests {
     fn the_simplest_fraction_is_found() {
         assert_eq!(simplest_between((199, 100), (201, 100)), Some((2, 1)));
         assert_eq!(simplest_between((149, 100), (151, 100)), Some((3, 2)));
-        assert_eq!(simplest_between((3141, 1000), (3142, 1000)), Some((311, 99)));
+        // By trying all denominators: the first with a numerator in the interval.
+        let tried = (1_i128..).find_map(|d| {
+            let n = (3141 * d + 999) / 1000;
+            (n * 1000 <= 3142 * d).then_some((n, d))
+        });
+        assert_eq!(simplest_between((3141, 1000), (3142, 1000)), tried);
         assert_eq!(ratio((1_000_000_000, 0), (100_000_000, 0)), Some((1, 10)), "a reverse split");
     }
 }

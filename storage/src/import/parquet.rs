@@ -29,7 +29,8 @@ impl Importer<'_> {
                 format!("is not a whole Parquet file that can be read here ({error})"),
             )
         };
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(0, &error))?;
+        let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string()))
+            .map_err(|error| damaged(0, &error))?;
         let schema = builder.schema().clone();
         let mut header = String::new();
         for (at, field) in schema.fields().iter().enumerate() {
@@ -40,7 +41,8 @@ impl Importer<'_> {
             let name = if field.name().starts_with("__index_level_") { "" } else { field.name() };
             header.push_str(&name.replace([char::from(UNIT_SEPARATOR), '"'], " "));
         }
-        let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|error| damaged(0, &error))?;
+        let mut reader = guarded(|| builder.with_batch_size(BATCH_ROWS).build().map_err(|e| e.to_string()))
+            .map_err(|error| damaged(0, &error))?;
         let mut fields = Fields::default();
         fields.split(header.as_bytes(), UNIT_SEPARATOR);
         let (mut table, is_header) = self.open_table(place, header.as_bytes(), &fields, UNIT_SEPARATOR)?;
@@ -50,8 +52,9 @@ impl Importer<'_> {
         set_time_format(&mut table, &schema);
         let mut row = 0;
         let mut line = String::new();
-        for batch in reader {
-            let batch = batch.map_err(|error| damaged(row + 1, &error))?;
+        while let Some(batch) = guarded(|| reader.next().transpose().map_err(|e| e.to_string()))
+            .map_err(|error| damaged(row + 1, &error))?
+        {
             if self.progress.stopped() {
                 return Err(ImportError::Stopped);
             }
@@ -65,6 +68,13 @@ impl Importer<'_> {
         }
         self.close_table(table)
     }
+}
+
+/// Runs a step of the Parquet reader, which panics on some damaged files (negative offsets in its metadata).
+fn guarded<T>(step: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    // Nothing that the step touched is used after a panic: the whole import ends.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(step))
+        .unwrap_or_else(|_| Err("its metadata makes no sense".to_owned()))
 }
 
 fn set_time_format(table: &mut Table, schema: &arrow_schema::Schema) {

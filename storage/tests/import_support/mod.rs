@@ -1,5 +1,5 @@
 //! What the tests of imports share.
-#![allow(dead_code)] // each test program uses a part
+#![allow(dead_code, unreachable_pub)] // each test program uses a part of it
 
 use std::path::{Path, PathBuf};
 
