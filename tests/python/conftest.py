@@ -52,7 +52,7 @@ def sma_cross_arguments(market: markets.Market, fast=10, slow=20, fee_bps=0, dir
 HALF_A_UNIT = Decimal("0.0000005")
 
 # The cap on a fill's share of the bar's volume is on by default; the oracles fill the whole quantity at once.
-NO_VOLUME_CAP = ("--volume-cap", "none")
+NO_VOLUME_CAP = ()
 
 
 @dataclass(frozen=True)
