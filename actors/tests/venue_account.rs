@@ -25,10 +25,8 @@ fn a_cash_account_can_not_be_short() {
     assert_eq!(ran.orders(), ["market cancelled 0/10: not enough cash or margin for the rest"]);
     assert_eq!(ran.held(), 0);
     // Ten are held: of fifteen ten are sold.
-    let ran = bars().run(
-        vec![send("10:01", market(Side::Buy, 10)), send("10:02", market(Side::Sell, 15))],
-        FLAT,
-    );
+    let ran =
+        bars().run(vec![send("10:01", market(Side::Buy, 10)), send("10:02", market(Side::Sell, 15))], FLAT);
     assert_eq!(ran.orders()[1], "market cancelled 10/15: not enough cash or margin for the rest");
     assert_eq!(ran.held(), 0);
 }
@@ -88,10 +86,9 @@ fn a_margin_account_opens_up_to_its_leverage() {
 /// Turning from 200 long to short: what closes always may, what opens is limited by the leverage.
 #[test]
 fn a_position_can_be_turned_on_margin() {
-    let ran = bars().margin(2).run(
-        vec![send("10:01", market(Side::Buy, 200)), send("10:02", market(Side::Sell, 1000))],
-        FLAT,
-    );
+    let ran = bars()
+        .margin(2)
+        .run(vec![send("10:01", market(Side::Buy, 200)), send("10:02", market(Side::Sell, 1000))], FLAT);
     assert_eq!(ran.held(), -200);
     assert_eq!(ran.counters.trades, 1);
 }
@@ -100,7 +97,8 @@ fn a_position_can_be_turned_on_margin() {
 /// 0.49 − 0.10, to which no minimum applies.
 #[test]
 fn fees_are_by_value_by_unit_and_at_least_the_minimum() {
-    let script = || vec![send("10:01", market(Side::Buy, 10)), send("10:02", limit(Side::Sell, 10, "100.50"))];
+    let script =
+        || vec![send("10:01", market(Side::Buy, 10)), send("10:02", limit(Side::Sell, 10, "100.50"))];
     let ran = bars().fees("25", "-5", "0.01", "1").run(script(), FLAT);
     // 25 bps of 1,000 = 2.50, and 0.10; −5 bps of 1,005 = −0.5025, and 0.10
     assert_eq!(ran.fills(), ["10:01:00 buy 10 @ 100.00 fee 2.6", "10:03:00 sell 10 @ 100.50 fee -0.4025"]);
@@ -182,7 +180,8 @@ fn a_stop_closes_what_its_entry_fills_later() {
          bar 10:07 97 98 96 97 50",
     );
     assert_eq!(ran.held(), 0);
-    let bought: i64 = ran.output.fills.iter().map(|f| if f.side == Side::Buy { f.qty.raw() } else { 0 }).sum();
+    let bought: i64 =
+        ran.output.fills.iter().map(|f| if f.side == Side::Buy { f.qty.raw() } else { 0 }).sum();
     assert_eq!(bought, 12);
     assert_eq!(ran.cell.venue().working(), 0);
 }

@@ -58,11 +58,7 @@ fn the_stop_wins_over_the_target_in_one_bar() {
     assert_eq!(ran.fills(), ["10:01:00 buy 10 @ 100.00", "10:03:00 sell 10 @ 98.00"]);
     assert_eq!(
         ran.orders(),
-        [
-            "market filled 10/10",
-            "stop filled 10/10",
-            "limit cancelled 0/10: the order it hung on ended"
-        ]
+        ["market filled 10/10", "stop filled 10/10", "limit cancelled 0/10: the order it hung on ended"]
     );
 }
 
@@ -345,8 +341,10 @@ fn a_stop_that_became_a_limit_inside_a_bar_waits_for_the_next() {
 fn orders_for_the_open_and_the_close_trade_there_or_not_at_all() {
     use tradeflow_model::market::SeriesKind::{SessionCloses, SessionOpens};
     let setup = Setup::stock(&[SessionOpens, bars_of("1m"), SessionCloses]).margin(2);
-    let on_open = |request| tradeflow_actors::execution::OrderRequest { execution: Execution::OnOpen, ..request };
-    let on_close = |request| tradeflow_actors::execution::OrderRequest { execution: Execution::OnClose, ..request };
+    let on_open =
+        |request| tradeflow_actors::execution::OrderRequest { execution: Execution::OnOpen, ..request };
+    let on_close =
+        |request| tradeflow_actors::execution::OrderRequest { execution: Execution::OnClose, ..request };
     let ran = setup.run(
         vec![
             send("09:01", on_open(market(Side::Buy, 10))),
@@ -372,10 +370,8 @@ fn orders_for_the_open_and_the_close_trade_there_or_not_at_all() {
 fn the_open_is_that_of_the_first_bar_that_begins_with_the_session() {
     use tradeflow_model::market::SeriesKind::SessionOpens;
     let setup = Setup::stock(&[SessionOpens, bars_of("1m")]).margin(2);
-    let order = tradeflow_actors::execution::OrderRequest {
-        execution: Execution::OnOpen,
-        ..market(Side::Buy, 10)
-    };
+    let order =
+        tradeflow_actors::execution::OrderRequest { execution: Execution::OnOpen, ..market(Side::Buy, 10) };
     let ran = setup.run(
         vec![send_by_timer("09:29:30", order)],
         "bar 09:28 100 101 99 100
@@ -391,10 +387,8 @@ fn the_open_is_that_of_the_first_bar_that_begins_with_the_session() {
 fn an_order_for_the_close_needs_a_price_after_it() {
     use tradeflow_model::market::SeriesKind::SessionCloses;
     let setup = Setup::stock(&[bars_of("1m"), SessionCloses]).margin(2);
-    let order = tradeflow_actors::execution::OrderRequest {
-        execution: Execution::OnClose,
-        ..market(Side::Buy, 10)
-    };
+    let order =
+        tradeflow_actors::execution::OrderRequest { execution: Execution::OnClose, ..market(Side::Buy, 10) };
     let ran = setup.run(
         vec![send("12:00", order)],
         "bar 11:59 100 101 99 100
@@ -408,7 +402,8 @@ fn an_order_for_the_close_needs_a_price_after_it() {
 #[test]
 fn immediate_orders_take_what_there_is_and_end() {
     let capped = bars().venue(|venue| venue.volume_share_max = Some("0.1".parse().unwrap()));
-    let with = |time_in_force, request| tradeflow_actors::execution::OrderRequest { time_in_force, ..request };
+    let with =
+        |time_in_force, request| tradeflow_actors::execution::OrderRequest { time_in_force, ..request };
     let ran = capped.run(
         vec![
             send("10:01", with(TimeInForce::Ioc, market(Side::Buy, 12))),
@@ -438,7 +433,8 @@ fn immediate_orders_take_what_there_is_and_end() {
 fn orders_end_with_the_day_or_their_date() {
     use tradeflow_model::market::SeriesKind::SessionCloses;
     let setup = Setup::stock(&[bars_of("1m"), SessionCloses]).margin(2);
-    let with = |time_in_force, request| tradeflow_actors::execution::OrderRequest { time_in_force, ..request };
+    let with =
+        |time_in_force, request| tradeflow_actors::execution::OrderRequest { time_in_force, ..request };
     let ran = setup.run(
         vec![
             send("10:01", with(TimeInForce::Day, limit(Side::Buy, 1, "90"))),
@@ -457,10 +453,7 @@ fn orders_end_with_the_day_or_their_date() {
          bar 18:00 100 101 95 100
          bar 18:01 100 101 80 100",
     );
-    assert_eq!(
-        ran.fills(),
-        ["10:03:00 buy 1 @ 90.00", "10:03:00 buy 3 @ 90.00", "18:02:00 buy 5 @ 90.00"]
-    );
+    assert_eq!(ran.fills(), ["10:03:00 buy 1 @ 90.00", "10:03:00 buy 3 @ 90.00", "18:02:00 buy 5 @ 90.00"]);
     assert_eq!(
         ran.orders(),
         [

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Map;
-use tradeflow_actors::strategy::{SeriesNeed, kind_of};
+use tradeflow_actors::strategy::{Needs, SeriesNeed, kind_of};
 use tradeflow_model::market::{Columns, SeriesKind};
 use tradeflow_model::plan::{CellPlan, RunPlan, SeriesPlan, StrategyPlan};
 use tradeflow_model::time::{NANOS_PER_DAY, NANOS_PER_MIN};
@@ -190,7 +190,8 @@ impl Planner<'_> {
                 return None;
             }
         };
-        let (needs, warm_up_bars) = self.problems.check(&config.kind.place, kind.needs(&params))?;
+        let Needs { series: needs, warm_up: warm_up_bars } =
+            self.problems.check(&config.kind.place, kind.needs(&params))?;
         let mut instruments = Vec::new();
         for symbol in &config.symbols {
             match names.get(&symbol.value) {

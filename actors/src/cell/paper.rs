@@ -187,7 +187,10 @@ impl PaperCell {
             let due = self.cell.next_timer().max(self.now);
             at_once = if due == self.now { at_once + 1 } else { 0 };
             if at_once > Self::TIMERS_MAX {
-                return Err(Fault::new(format!("timers fired more than {} times at {due}", Self::TIMERS_MAX)));
+                return Err(Fault::new(format!(
+                    "timers fired more than {} times at {due}",
+                    Self::TIMERS_MAX
+                )));
             }
             self.now = due;
             self.cell.on_time(due, &mut self.commands)?;

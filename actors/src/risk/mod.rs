@@ -136,7 +136,10 @@ fn check_fields(order: &Order, definition: &Instrument) -> Result<(), DenyReason
             TrailOffset::Bps(1..=10_000) => {}
             _ => {
                 let why = "must be above zero, and in basis points at most 10000";
-                return Err(DenyReason::Invalid(format!("{}: the trailing distance {why}", definition.symbol)));
+                return Err(DenyReason::Invalid(format!(
+                    "{}: the trailing distance {why}",
+                    definition.symbol
+                )));
             }
         }
     }

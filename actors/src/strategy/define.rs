@@ -89,9 +89,21 @@ pub struct StrategyKind {
     pub summary: &'static str,
     /// JSON schema of its parameters.
     pub schema: fn() -> Schema,
-    resolve: fn(&Map<String, Value>) -> Result<Value, Vec<ParamError>>,
-    needs: fn(&Value) -> Result<(Vec<SeriesNeed>, u32), String>,
-    build: fn(&Value, &Setup<'_>) -> Result<Box<dyn Strategy>, String>,
+    resolve: Resolve,
+    needs: fn(&Value) -> Result<Needs, String>,
+    build: Build,
+}
+
+type Resolve = fn(&Map<String, Value>) -> Result<Value, Vec<ParamError>>;
+type Build = fn(&Value, &Setup<'_>) -> Result<Box<dyn Strategy>, String>;
+
+/// What a strategy needs to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// The series.
+    pub series: Vec<SeriesNeed>,
+    /// Events of each that it must see before it can decide.
+    pub warm_up: u32,
 }
 
 impl std::fmt::Debug for StrategyKind {
@@ -111,7 +123,7 @@ impl StrategyKind {
             resolve: resolve::<D>,
             needs: |params| {
                 let params: D::Params = serde_json::from_value(params.clone()).map_err(|e| e.to_string())?;
-                Ok((D::series(&params), D::warm_up(&params)))
+                Ok(Needs { series: D::series(&params), warm_up: D::warm_up(&params) })
             },
             build: |params, setup| {
                 let params: D::Params = serde_json::from_value(params.clone()).map_err(|e| e.to_string())?;
@@ -132,7 +144,7 @@ impl StrategyKind {
     ///
     /// # Errors
     /// When the parameters were not resolved.
-    pub fn needs(&self, params: &Value) -> Result<(Vec<SeriesNeed>, u32), String> {
+    pub fn needs(&self, params: &Value) -> Result<Needs, String> {
         (self.needs)(params)
     }
 

@@ -24,7 +24,7 @@ mod rsi_reversion;
 mod sma_cross;
 
 pub use context::{Context, Intent, View};
-pub use define::{Define, ParamError, SeriesNeed, Setup, StrategyKind};
+pub use define::{Define, Needs, ParamError, SeriesNeed, Setup, StrategyKind};
 pub use direction::Direction;
 pub use host::{StrategyActor, StrategyEvent, StrategyInput};
 

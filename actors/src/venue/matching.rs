@@ -143,8 +143,8 @@ impl SimVenue {
             self.rest_or_end(id, instrument, moment, out)?;
         }
         // The open that they wait for is that of the first bar which begins with the session, not of one that ends then.
-        while let Some((id, _)) = self.state.books[index]
-            .at_open.pop_front_if(|(_, opened)| *opened <= until) {
+        while let Some((id, _)) = self.state.books[index].at_open.pop_front_if(|(_, opened)| *opened <= until)
+        {
             self.fill_at_auction(id, point, moment, out)?;
         }
         for side in SIDES {

@@ -39,8 +39,8 @@ use tradeflow_model::market::SessionPhase;
 use tradeflow_model::order::{EndReason, Execution, RejectReason};
 use tradeflow_model::plan::VenueSpec;
 use tradeflow_model::{
-    AccountKind, AccountSpec, Digest, Instrument, InstrumentId, MarketEvent, Order, OrderEvent, OrderEventKind,
-    OrderId, OrderKind, OrderStatus, Price, SeriesId, Side, Timestamp,
+    AccountKind, AccountSpec, Digest, Instrument, InstrumentId, MarketEvent, Order, OrderEvent,
+    OrderEventKind, OrderId, OrderKind, OrderStatus, Price, SeriesId, Side, Timestamp,
 };
 
 use crate::account::Ledger;

@@ -182,7 +182,7 @@ impl Setup {
     pub fn new(instruments: Vec<Instrument>, series: &[(u32, SeriesKind)]) -> Self {
         let mut series: Vec<SeriesPlan> = series
             .iter()
-            .map(|(of, kind)| SeriesPlan { instrument: InstrumentId(*of), kind: *kind, files: Vec::new() })
+            .map(|(of, kind)| SeriesPlan { instrument: InstrumentId(*of), kind: *kind, start: Timestamp::MIN, files: Vec::new() })
             .collect();
         series.sort_by_key(|series| series.kind.rank());
         let account = AccountSpec {
@@ -271,13 +271,7 @@ impl Setup {
         let tables = self.tables();
         let actors = strategies.into_iter().enumerate().map(|(index, (plan, strategy))| {
             let series: Vec<_> = plan.series.iter().map(|s| (*s, tables.series[s.index()])).collect();
-            StrategyActor::around(
-                StrategyIndex(index as u16),
-                &plan,
-                strategy,
-                &series,
-                tables.from,
-            )
+            StrategyActor::around(StrategyIndex(index as u16), &plan, strategy, &series, tables.from)
         });
         let actors = actors.collect();
         PaperCell::with_strategies(&self.plan, &self.plan.cells[0], &tables, actors).unwrap()
