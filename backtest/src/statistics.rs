@@ -9,11 +9,13 @@
 use std::collections::VecDeque;
 
 use serde::Serialize;
-use tradeflow_actors::output::{CellOutput, EquityColumns};
+use tradeflow_actors::account::RoundTrip;
 use tradeflow_model::calendar::Calendar;
 use tradeflow_model::plan::{CellPlan, RunPlan};
 use tradeflow_model::time::NANOS_PER_DAY;
 use tradeflow_model::{Instrument, Money, Side};
+
+use crate::results::tables::Points;
 
 /// What is known of an equity curve.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -182,12 +184,14 @@ impl Statistics {
         }
     }
 
-    /// Takes what the cell put out.
-    pub fn take(&mut self, output: &CellOutput) {
-        for (ts, equity) in output.equity.ts_event.iter().zip(&output.equity.equity) {
-            self.curve.push(*ts, Money::from_raw(*equity).to_f64());
-        }
-        for trip in &output.trades {
+    /// Takes points of the curve.
+    pub(crate) fn take_points(&mut self, points: &Points) {
+        points.ts_event.iter().zip(&points.equity).for_each(|(ts, equity)| self.curve.push(*ts, *equity));
+    }
+
+    /// Takes trades; those that are still open do not count.
+    pub fn take_trades(&mut self, trades: &[RoundTrip]) {
+        for trip in trades {
             let Some(exit_time) = trip.exit_time else { continue };
             let definition = &self.instruments[trip.instrument.index()];
             let profit = trip.profit(definition).map_or(0.0, Money::to_f64);
@@ -251,13 +255,11 @@ impl TotalCurve {
     }
 
     /// Takes points of a cell. All cells of a run see the same events and have points at the same times.
-    pub fn take(&mut self, cell: usize, equity: &EquityColumns) {
+    pub(crate) fn take(&mut self, cell: usize, points: &Points) {
         if self.waiting.len() == 1 {
             return; // one account's curve is the total
         }
-        let points =
-            equity.ts_event.iter().zip(&equity.equity).map(|(ts, e)| (*ts, Money::from_raw(*e).to_f64()));
-        self.waiting[cell].extend(points);
+        self.waiting[cell].extend(points.ts_event.iter().copied().zip(points.equity.iter().copied()));
         while self.waiting.iter().all(|points| !points.is_empty()) {
             let heads: Vec<(i64, f64)> = self.waiting.iter_mut().filter_map(VecDeque::pop_front).collect();
             let ts = heads.iter().map(|(ts, _)| *ts).max().unwrap_or_default();

@@ -182,7 +182,12 @@ impl Setup {
     pub fn new(instruments: Vec<Instrument>, series: &[(u32, SeriesKind)]) -> Self {
         let mut series: Vec<SeriesPlan> = series
             .iter()
-            .map(|(of, kind)| SeriesPlan { instrument: InstrumentId(*of), kind: *kind, start: Timestamp::MIN, files: Vec::new() })
+            .map(|(of, kind)| SeriesPlan {
+                instrument: InstrumentId(*of),
+                kind: *kind,
+                start: Timestamp::MIN,
+                files: Vec::new(),
+            })
             .collect();
         series.sort_by_key(|series| series.kind.rank());
         let account = AccountSpec {

@@ -14,7 +14,7 @@
 mod folder;
 mod summary;
 mod table;
-mod tables;
+pub(crate) mod tables;
 
 pub use folder::{ResultFolder, folder_name};
 pub use summary::{AccountSummary, Assumption, Summary, summarise};
@@ -105,9 +105,10 @@ fn write(
         for output in outputs {
             match output {
                 ShardOutput::Batch(output) => {
-                    statistics[cell].take(&output);
-                    total.take(cell, &output.equity);
-                    tables.take(cell, output)?;
+                    statistics[cell].take_trades(&output.trades);
+                    let points = tables.take(cell, output)?;
+                    statistics[cell].take_points(&points);
+                    total.take(cell, &points);
                 }
                 ShardOutput::Final(last) => cells[cell] = Some(*last),
             }

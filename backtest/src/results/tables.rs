@@ -23,6 +23,14 @@ pub(super) struct Tables {
     trade_ids: Vec<i64>,
 }
 
+/// Points of an equity curve, for statistics.
+pub(crate) struct Points {
+    /// Times, in nanoseconds.
+    pub(crate) ts_event: Vec<i64>,
+    /// Equity.
+    pub(crate) equity: Vec<f64>,
+}
+
 /// What the rows of a cell are called.
 struct CellNames {
     account: String,
@@ -53,6 +61,19 @@ impl CellNames {
 impl Scales {
     fn money(&self, amount: Money) -> Result<i64, String> {
         amount.rounded(self.money).ok_or_else(|| format!("{amount} does not fit 18 digits of a result table"))
+    }
+
+    /// Amounts one after another: cash and equity often stay as they are, and a division of 128 bits is worth keeping.
+    fn column(&self, amounts: &[i128]) -> Result<Vec<i64>, String> {
+        let mut column = Vec::with_capacity(amounts.len());
+        let mut last = (0, 0);
+        for raw in amounts {
+            if *raw != last.0 {
+                last = (*raw, self.money(Money::from_raw(*raw))?);
+            }
+            column.push(last.1);
+        }
+        Ok(column)
     }
 
     fn scaled(raw: i64, from: u8, to: u8) -> Result<i64, String> {
@@ -164,7 +185,8 @@ impl Tables {
         })
     }
 
-    pub(super) fn take(&mut self, cell: usize, output: CellOutput) -> Result<(), String> {
+    /// Writes what a cell put out; returns its points of the equity curve, rounded as they are in the table.
+    pub(super) fn take(&mut self, cell: usize, output: CellOutput) -> Result<Points, String> {
         output.orders.iter().try_for_each(|order| self.order(cell, order))?;
         output.fills.iter().try_for_each(|fill| self.fill(cell, fill))?;
         output.trades.iter().try_for_each(|trip| self.trade(cell, trip))?;
@@ -172,19 +194,16 @@ impl Tables {
         self.curve(cell, output.equity)
     }
 
-    fn curve(&mut self, cell: usize, equity: EquityColumns) -> Result<(), String> {
-        let scales = self.scales;
-        // Cash and equity often stay the same, or equal: a division of 128 bits is worth keeping.
-        let mut last = (i128::MIN, 0);
-        let mut rounded = |raw: i128| {
-            if raw != last.0 {
-                last = (raw, scales.money(Money::from_raw(raw))?);
-            }
-            Ok::<i64, String>(last.1)
+    fn curve(&mut self, cell: usize, equity: EquityColumns) -> Result<Points, String> {
+        let cash = self.scales.column(&equity.cash)?;
+        let values = self.scales.column(&equity.equity)?;
+        let unit = 10_f64.powi(i32::from(self.scales.money));
+        let points = Points {
+            ts_event: equity.ts_event.clone(),
+            equity: values.iter().map(|raw| *raw as f64 / unit).collect(),
         };
-        let cash = equity.cash.iter().map(|raw| rounded(*raw)).collect::<Result<Vec<_>, _>>()?;
-        let values = equity.equity.iter().map(|raw| rounded(*raw)).collect::<Result<Vec<_>, _>>()?;
-        self.equity.columns([equity.ts_event, cash, values], &self.names[cell].account)
+        self.equity.columns([equity.ts_event, cash, values], &self.names[cell].account)?;
+        Ok(points)
     }
 
     fn order(&mut self, cell: usize, record: &OrderRecord) -> Result<(), String> {
