@@ -41,7 +41,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let schema = (kind.schema)();
         let defaults = kind.resolve(&serde_json::Map::new()).unwrap_or_default();
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            let text = property.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
+            let text =
+                property.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
             let bound = |key| property.get(key).map(Value::to_string);
             let range = match (bound("minimum"), bound("maximum")) {
                 (Some(low), Some(high)) => format!(", {low} to {high}"),

@@ -61,7 +61,8 @@ impl Planner<'_> {
         if let (Some(from), Some(to)) = (&config.from, &config.to)
             && from.value >= to.value
         {
-            self.problems.add(&to.place, format!("the end {} is not after the start {}", to.value, from.value));
+            self.problems
+                .add(&to.place, format!("the end {} is not after the start {}", to.value, from.value));
         }
         let instruments = self.instruments();
         let names: BTreeMap<&Symbol, InstrumentId> =
@@ -80,11 +81,12 @@ impl Planner<'_> {
             .collect();
         // What the user named himself is there even if no strategy looks at it: it marks positions and fills orders.
         let mut wanted: Vec<Wanted> = Vec::new();
-        let mut want = |instrument, kind, warm_up| {
-            match wanted.iter_mut().find(|w| w.instrument == instrument && w.kind == kind) {
-                Some(known) => known.warm_up = known.warm_up.max(warm_up),
-                None => wanted.push(Wanted { instrument, kind, warm_up }),
-            }
+        let mut want = |instrument, kind, warm_up| match wanted
+            .iter_mut()
+            .find(|w| w.instrument == instrument && w.kind == kind)
+        {
+            Some(known) => known.warm_up = known.warm_up.max(warm_up),
+            None => wanted.push(Wanted { instrument, kind, warm_up }),
         };
         for instrument in names.values() {
             want(*instrument, self.main_kind(), 0);
@@ -143,7 +145,10 @@ impl Planner<'_> {
             let there = self.catalog.instruments().unwrap_or_default();
             let names: Vec<&str> = there.iter().take(20).map(|i| i.symbol.as_str()).collect();
             let there = match names.as_slice() {
-                [] => "it is empty: import data with `tradeflow import`, or make some with `tradeflow sample`".into(),
+                [] => {
+                    "it is empty: import data with `tradeflow import`, or make some with `tradeflow sample`"
+                        .into()
+                }
                 names => format!("it has {}", names.join(", ")),
             };
             for symbol in missing {
@@ -162,7 +167,11 @@ impl Planner<'_> {
         }
     }
 
-    fn strategy(&mut self, config: &StrategyConfig, names: &BTreeMap<&Symbol, InstrumentId>) -> Option<Resolved> {
+    fn strategy(
+        &mut self,
+        config: &StrategyConfig,
+        names: &BTreeMap<&Symbol, InstrumentId>,
+    ) -> Option<Resolved> {
         let kind = self.problems.check(&config.kind.place, kind_of(&config.kind.value))?;
         let mut given = Map::new();
         for (name, value) in &config.params {
@@ -261,7 +270,8 @@ impl Planner<'_> {
         if from < to {
             return Some((from, to));
         }
-        let place = [&self.config.from, &self.config.to].into_iter().flatten().next().map(|given| &given.place);
+        let place =
+            [&self.config.from, &self.config.to].into_iter().flatten().next().map(|given| &given.place);
         let symbols: Vec<&str> = instruments.iter().map(|i| i.symbol.as_str()).collect();
         let what = format!("the data of {} is from {first} to {last}", symbols.join(", "));
         self.problems.add(place.unwrap_or(&Place::Default), what);
@@ -326,8 +336,7 @@ impl Planner<'_> {
             .map(|info| format!("{} from {} to {}", describe(info.key.kind), info.first, info.last))
             .collect();
         let there = if there.is_empty() { "nothing".to_owned() } else { there.join("; ") };
-        let range =
-            if from == Timestamp::MIN { String::new() } else { format!(" from {from} to {to}") };
+        let range = if from == Timestamp::MIN { String::new() } else { format!(" from {from} to {to}") };
         let what = format!(
             "the catalog {} has no {} of {}{range}; it has {there}",
             self.catalog.url(),
@@ -356,10 +365,11 @@ impl Planner<'_> {
         let mut start = None;
         while let Some(info) = before.pop() {
             let mut times = Vec::new();
-            for chunk in self.catalog.reader(definition, key.kind, vec![info.file.clone()], 1 << 16).between(
-                Timestamp::MIN,
-                from,
-            ) {
+            for chunk in self
+                .catalog
+                .reader(definition, key.kind, vec![info.file.clone()], 1 << 16)
+                .between(Timestamp::MIN, from)
+            {
                 match chunk.map_err(error)? {
                     Columns::Bars(bars) => times.extend(bars.ts_open),
                     Columns::Trades(trades) => times.extend(trades.ts_event),
@@ -405,7 +415,10 @@ impl Planner<'_> {
                 let at = series.iter().position(|s| s.instrument == instrument && s.kind == kind)?;
                 plan.series.push(SeriesId(at as u16));
             }
-            let same = plans.iter().filter(|p| p.id == plan.id || p.id.starts_with(&format!("{}-", plan.id))).count();
+            let same = plans
+                .iter()
+                .filter(|p| p.id == plan.id || p.id.starts_with(&format!("{}-", plan.id)))
+                .count();
             if same > 0 {
                 plan.id = format!("{}-{}", plan.id, same + 1);
             }

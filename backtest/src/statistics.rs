@@ -9,11 +9,14 @@
 use std::collections::VecDeque;
 
 use serde::Serialize;
+use tradeflow_actors::account::RoundTrip;
 use tradeflow_actors::output::{CellOutput, EquityColumns};
 use tradeflow_model::calendar::Calendar;
 use tradeflow_model::plan::{CellPlan, RunPlan};
 use tradeflow_model::time::NANOS_PER_DAY;
 use tradeflow_model::{Instrument, Money, Side};
+
+use crate::results::report::{Gathered, Trace};
 
 /// What is known of an equity curve.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -128,7 +131,8 @@ impl Curve {
         self.end_day();
         let years = (self.last.0 - first_ts) as f64 / (365.25 * NANOS_PER_DAY as f64);
         let growth = self.last.1 / self.start;
-        let cagr = (years > 0.0 && growth > 0.0).then(|| growth.powf(1.0 / years) - 1.0).filter(|c| c.is_finite());
+        let cagr =
+            (years > 0.0 && growth > 0.0).then(|| growth.powf(1.0 / years) - 1.0).filter(|c| c.is_finite());
         let root = self.days_a_year.sqrt();
         CurveStatistics {
             max_drawdown: self.max_drawdown,
@@ -147,6 +151,8 @@ pub struct Statistics {
     curve: Curve,
     instruments: Vec<Instrument>,
     trades: TradeStatistics,
+    /// The curve as the report draws it, where accounts are few enough.
+    trace: Option<Trace>,
 }
 
 /// What is known of the trades that ended.
@@ -178,18 +184,27 @@ impl Statistics {
             curve: Curve::new(start, days_a_year(run)),
             instruments: run.instruments.clone(),
             trades: TradeStatistics::default(),
+            trace: (run.cells.len() <= Gathered::CURVES_MAX).then(|| Trace::new(start)),
         }
     }
 
-    /// Takes what the cell put out.
-    pub fn take(&mut self, output: &CellOutput) {
+    /// Takes what the cell put out. Hands each trade on with its profit after fees, which an open one does not have.
+    pub fn take(&mut self, output: &CellOutput, mut hand_on: impl FnMut(&RoundTrip, Option<f64>)) {
         for (ts, equity) in output.equity.ts_event.iter().zip(&output.equity.equity) {
-            self.curve.push(*ts, Money::from_raw(*equity).to_f64());
+            let equity = Money::from_raw(*equity).to_f64();
+            self.curve.push(*ts, equity);
+            if let Some(trace) = &mut self.trace {
+                trace.push(*ts, equity);
+            }
         }
         for trip in &output.trades {
-            let Some(exit_time) = trip.exit_time else { continue };
+            let Some(exit_time) = trip.exit_time else {
+                hand_on(trip, None);
+                continue;
+            };
             let definition = &self.instruments[trip.instrument.index()];
             let profit = trip.profit(definition).map_or(0.0, Money::to_f64);
+            hand_on(trip, Some(profit));
             let trades = &mut self.trades;
             trades.best = if trades.count == 0 { profit } else { trades.best.max(profit) };
             trades.worst = if trades.count == 0 { profit } else { trades.worst.min(profit) };
@@ -200,6 +215,11 @@ impl Statistics {
             trades.gross_loss += (-profit).max(0.0);
             trades.held_ns += exit_time.as_nanos() - trip.entry_time.as_nanos();
         }
+    }
+
+    /// The curve as the report draws it; `None` where accounts are too many, or it was taken before.
+    pub fn take_trace(&mut self) -> Option<Trace> {
+        self.trace.take().map(Trace::finish)
     }
 
     /// The statistics of curve and trades.
@@ -239,6 +259,7 @@ impl TradeStatistics {
 #[derive(Debug)]
 pub struct TotalCurve {
     curve: Curve,
+    trace: Trace,
     waiting: Vec<VecDeque<(i64, f64)>>,
 }
 
@@ -246,7 +267,11 @@ impl TotalCurve {
     /// Of a run at its start.
     pub fn new(plan: &RunPlan) -> Self {
         let start = plan.cells.iter().map(|cell| balance(cell).to_f64()).sum();
-        Self { curve: Curve::new(start, days_a_year(plan)), waiting: vec![VecDeque::new(); plan.cells.len()] }
+        Self {
+            curve: Curve::new(start, days_a_year(plan)),
+            trace: Trace::new(start),
+            waiting: vec![VecDeque::new(); plan.cells.len()],
+        }
     }
 
     /// Takes points of a cell. All cells of a run see the same events and have points at the same times.
@@ -254,20 +279,24 @@ impl TotalCurve {
         if self.waiting.len() == 1 {
             return; // one account's curve is the total
         }
-        let points = equity.ts_event.iter().zip(&equity.equity).map(|(ts, e)| (*ts, Money::from_raw(*e).to_f64()));
+        let points =
+            equity.ts_event.iter().zip(&equity.equity).map(|(ts, e)| (*ts, Money::from_raw(*e).to_f64()));
         self.waiting[cell].extend(points);
         while self.waiting.iter().all(|points| !points.is_empty()) {
             let heads: Vec<(i64, f64)> = self.waiting.iter_mut().filter_map(VecDeque::pop_front).collect();
             let ts = heads.iter().map(|(ts, _)| *ts).max().unwrap_or_default();
-            self.curve.push(ts, heads.iter().map(|(_, equity)| equity).sum());
+            let equity = heads.iter().map(|(_, equity)| equity).sum();
+            self.curve.push(ts, equity);
+            self.trace.push(ts, equity);
         }
     }
 
-    /// The statistics; `cells` are those of the single accounts.
-    pub fn finish(self, cells: &[Statistics]) -> CurveStatistics {
+    /// The statistics, and the curve as the report draws it; `cells` are those of the single accounts. Of a single
+    /// account the total is its own curve, which is not drawn again.
+    pub fn finish(self, cells: &[Statistics]) -> (CurveStatistics, Option<Trace>) {
         match cells {
-            [only] => only.curve.clone().finish(),
-            _ => self.curve.finish(),
+            [only] => (only.curve.clone().finish(), None),
+            _ => (self.curve.finish(), Some(self.trace.finish())),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use tradeflow_backtest::config::parse;
 use tradeflow_backtest::config::{
-    AccountConfig, DEFAULT_ACCOUNT, DEFAULT_ACCOUNT_KIND, DEFAULT_BALANCE, DEFAULT_SIZE, Given, Place, Problems,
-    RunConfig, StrategyConfig, fees,
+    AccountConfig, DEFAULT_ACCOUNT, DEFAULT_ACCOUNT_KIND, DEFAULT_BALANCE, DEFAULT_SIZE, Given, Place,
+    Problems, RunConfig, StrategyConfig, fees,
 };
 use tradeflow_model::market::PriceType;
 use tradeflow_model::plan::{RiskLimits, VenueSpec};
@@ -121,7 +121,8 @@ impl What {
         let given = single.iter().filter(|(_, value)| value.is_some()).map(|(flag, _)| *flag);
         for flag in given.chain(many.iter().filter(|(_, values)| !values.is_empty()).map(|(flag, _)| *flag)) {
             let place = Place::Flag(flag.to_owned());
-            problems.add(&place, format!("has no place beside {file}, which describes the run: set it there"));
+            problems
+                .add(&place, format!("has no place beside {file}, which describes the run: set it there"));
         }
         problems.finish(Some(()))
     }
@@ -165,7 +166,9 @@ pub fn configuration(args: &Args) -> Result<RunConfig, Problems> {
         .filter_map(|symbol| flags.given("--symbol", Some(symbol), |text| Symbol::new(text)))
         .collect();
     if what.symbol.is_empty() {
-        flags.problems.add(&Place::Flag("--symbol".into()), "is missing: what to trade, such as --symbol BTCUSD");
+        flags
+            .problems
+            .add(&Place::Flag("--symbol".into()), "is missing: what to trade, such as --symbol BTCUSD");
     }
     if what.strategy.is_none() {
         let names: Vec<_> = tradeflow_actors::strategy::registry().iter().map(|kind| kind.name).collect();
@@ -174,7 +177,8 @@ pub fn configuration(args: &Args) -> Result<RunConfig, Problems> {
     }
     let data = what.interval.clone().unwrap_or_else(|| "1m".into());
     let data = flags.given("--interval", Some(&data), parse::data_kind);
-    let price_type = flags.plain("--price-type", &what.price_type, str::parse::<PriceType>).unwrap_or_default();
+    let price_type =
+        flags.plain("--price-type", &what.price_type, str::parse::<PriceType>).unwrap_or_default();
     let params = what
         .set
         .iter()
@@ -192,7 +196,11 @@ pub fn configuration(args: &Args) -> Result<RunConfig, Problems> {
         daily_loss_max_pct: flags.plain("--daily-loss-max", &what.daily_loss_max, parse::percent),
         drawdown_max_pct: flags.plain("--drawdown-max", &what.drawdown_max, parse::percent),
         order_notional_max: flags.plain("--order-notional-max", &what.order_notional_max, parse::balance),
-        position_notional_max: flags.plain("--position-notional-max", &what.position_notional_max, parse::balance),
+        position_notional_max: flags.plain(
+            "--position-notional-max",
+            &what.position_notional_max,
+            parse::balance,
+        ),
         ..RiskLimits::default()
     };
     let id = AccountId::new(DEFAULT_ACCOUNT).ok();
@@ -293,7 +301,9 @@ fn venue(flags: &mut Flags, what: &What) -> VenueSpec {
     let minimum = flags.plain("--fee-minimum", &what.fee_minimum, parse::amount);
     VenueSpec {
         volume_share_max: if capped == Some(false) { None } else { share.or(base.volume_share_max) },
-        limit_fill: flags.plain("--limit-fill", &what.limit_fill, parse::limit_fill).unwrap_or(base.limit_fill),
+        limit_fill: flags
+            .plain("--limit-fill", &what.limit_fill, parse::limit_fill)
+            .unwrap_or(base.limit_fill),
         slippage: flags.plain("--slippage", &what.slippage, parse::slippage).unwrap_or(base.slippage),
         fees: fees(None, taker, maker, per_unit, minimum),
         stale_after_ns: base.stale_after_ns,

@@ -83,7 +83,13 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Cluster")]
     processes: u16,
     /// Addresses of all processes of a cluster, this one's among them: host:port,host:port,…
-    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "processes", help_heading = "Cluster")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        conflicts_with = "processes",
+        help_heading = "Cluster"
+    )]
     hosts: Vec<String>,
     /// Index of this process in --hosts, from 0; the first one writes the results
     #[arg(long, value_name = "N", default_value_t = 0, requires = "hosts", help_heading = "Cluster")]
@@ -191,5 +197,6 @@ fn progress_bar(rows: u64, first: bool) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = "{bar:40} {percent}% {human_pos} of {human_len} rows, {per_sec}, {eta} left";
-    ProgressBar::new(rows).with_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()))
+    ProgressBar::new(rows)
+        .with_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()))
 }

@@ -36,16 +36,23 @@ pub fn run(plan: &Arc<RunPlan>, catalog: &Catalog, json: bool) -> anyhow::Result
     let expected = results[0].1;
     let equal = results.iter().all(|(_, digest)| *digest == expected);
     if json {
-        let rows: Vec<_> =
-            results.iter().map(|(name, digest)| serde_json::json!({ "driver": name, "digest": digest })).collect();
-        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "equal": equal, "drivers": rows }))?);
+        let rows: Vec<_> = results
+            .iter()
+            .map(|(name, digest)| serde_json::json!({ "driver": name, "digest": digest }))
+            .collect();
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({ "equal": equal, "drivers": rows }))?
+        );
     } else {
         for (name, digest) in &results {
             println!("{} {name:<25} {digest}", if *digest == expected { "equal" } else { "OTHER" });
         }
     }
     if !equal {
-        bail!("the digests differ: this is a defect of TradeFlow, please report it with the run's configuration");
+        bail!(
+            "the digests differ: this is a defect of TradeFlow, please report it with the run's configuration"
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,14 +20,20 @@ fn btcusd_minutes_are_complete_and_a_second_import_changes_nothing() {
     let report = room.import(&request).unwrap();
     assert_eq!(report.files.iter().map(|f| f.rows).collect::<Vec<_>>(), [366_710, 293_230, 505_209, 520_499]);
     assert_eq!(report.series[0].added, 1_685_648);
-    assert_eq!(report.count(Check::Spike), 0, "four years of real prices have no spike that comes back twofold");
+    assert_eq!(
+        report.count(Check::Spike),
+        0,
+        "four years of real prices have no spike that comes back twofold"
+    );
     assert_eq!(room.scales("BTCUSD"), (8, 8));
 
     let all = room.bars("BTCUSD", "1m", PriceType::Last);
-    let years = [(366_710, "10939615.97198781", "102582821.84169111"),
+    let years = [
+        (366_710, "10939615.97198781", "102582821.84169111"),
         (293_230, "5370609.25858688", "172794838.76"),
         (505_209, "13172516.15168224", "2046135969.06070887"),
-        (520_499, "12839093.14536805", "3936078518.30006835")];
+        (520_499, "12839093.14536805", "3936078518.30006835"),
+    ];
     let mut start = 0;
     for (rows, volume, close) in years {
         let range = start..start + rows;
@@ -70,7 +76,10 @@ fn other_minute_and_hour_bars_are_complete() {
         .unwrap();
     assert_eq!(report.series[0].first, "2017-04-19T09:00:00Z");
     let c = room.bars("EURUSD", "1h", PriceType::Last);
-    assert_eq!((c.close.len(), sum(&c.close, 5), sum(&c.volume, 0)), (5000, decimal("5827.3581"), decimal("8734409")));
+    assert_eq!(
+        (c.close.len(), sum(&c.close, 5), sum(&c.volume, 0)),
+        (5000, decimal("5827.3581"), decimal("8734409"))
+    );
 
     for (side, price_type, closes) in
         [("bid", PriceType::Bid, "47587.70787"), ("ask", PriceType::Ask, "47590.00986")]
@@ -225,14 +234,21 @@ fn daily_bars_span_their_sessions() {
         let report = room.import(&request(layout("lean-daily"), symbol, None, inputs)).unwrap();
         let c = room.bars(symbol, "1d", PriceType::Last);
         assert_eq!(c.close.len(), rows, "{symbol}");
-        assert_eq!((c.close.iter().sum::<i64>(), c.volume.iter().sum::<i64>()), (closes, volumes), "{symbol}");
+        assert_eq!(
+            (c.close.iter().sum::<i64>(), c.volume.iter().sum::<i64>()),
+            (closes, volumes),
+            "{symbol}"
+        );
         assert_eq!(report.count(Check::NoSession), 0, "{symbol}: every date is a session");
         // Real bad prices of the vendor, such as Google's low of 0.01 on 2008-09-30.
         assert_eq!(report.count(Check::Spike), spikes, "{symbol}");
         for row in [0, rows / 2, rows - 1] {
             let open = tradeflow_model::Timestamp::from_nanos(c.ts_open[row]);
             let session = Calendar::Nyse.session_at(open).unwrap();
-            assert_eq!((session.open.as_nanos(), session.close.as_nanos()), (c.ts_open[row], c.ts_event[row]));
+            assert_eq!(
+                (session.open.as_nanos(), session.close.as_nanos()),
+                (c.ts_open[row], c.ts_event[row])
+            );
         }
     }
 
@@ -308,7 +324,8 @@ fn errors_of_unit_are_found_and_repaired_files_pass() {
         request.policy.set_contradictions(tradeflow_storage::import::Action::Keep);
         let report = room.import(&request).unwrap();
         let spikes = report.checks.get(&Check::Spike);
-        let lines: Vec<u64> = spikes.map_or(Vec::new(), |found| found.first.iter().map(|row| row.line).collect());
+        let lines: Vec<u64> =
+            spikes.map_or(Vec::new(), |found| found.first.iter().map(|row| row.line).collect());
         flagged.push((name.rsplit('/').next().unwrap().to_owned(), lines));
     }
     flagged.sort();

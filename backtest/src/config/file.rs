@@ -12,8 +12,8 @@ use tradeflow_model::plan::{RiskLimits, VenueSpec};
 use tradeflow_model::{AccountId, AccountKind, FeeSchedule, Interval, Symbol, Timestamp};
 
 use super::{
-    AccountConfig, DEFAULT_ACCOUNT, DEFAULT_ACCOUNT_KIND, DEFAULT_BALANCE, DEFAULT_SIZE, DataKind, Given, Place,
-    Problems, RunConfig, StrategyConfig, parse,
+    AccountConfig, DEFAULT_ACCOUNT, DEFAULT_ACCOUNT_KIND, DEFAULT_BALANCE, DEFAULT_SIZE, DataKind, Given,
+    Place, Problems, RunConfig, StrategyConfig, parse,
 };
 
 /// The run that a TOML text describes; `file` is its name, for messages.
@@ -56,7 +56,8 @@ impl<'a> Section<'a> {
 
 impl<'a> Reader<'a> {
     fn place(&self, at: usize) -> Place {
-        let line = 1 + self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count();
+        let line =
+            1 + self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|b| **b == b'\n').count();
         Place::Line { file: self.file.to_owned(), line }
     }
 
@@ -132,7 +133,11 @@ impl<'a> Reader<'a> {
     fn whole(&mut self, section: &mut Section<'a>, key: &'static str, low: u64, high: u64) -> Option<u64> {
         self.plain(section, key, |text| {
             let value: u64 = text.parse().map_err(|_| format!("{text:?} is not a whole number"))?;
-            if (low..=high).contains(&value) { Ok(value) } else { Err(format!("{value} is not from {low} to {high}")) }
+            if (low..=high).contains(&value) {
+                Ok(value)
+            } else {
+                Err(format!("{value} is not from {low} to {high}"))
+            }
         })
     }
 
@@ -190,7 +195,8 @@ impl<'a> Reader<'a> {
             .filter_map(|(table, place)| self.account(table, &place, venue, risk))
             .collect();
         if root.table.is_some_and(|table| !table.contains_key("account")) {
-            let what = format!("{}: there is no account: add [[account]] with [[account.strategy]]", self.file);
+            let what =
+                format!("{}: there is no account: add [[account]] with [[account.strategy]]", self.file);
             self.problems.add(&Place::Default, what);
         }
         self.close(&root);
@@ -238,7 +244,8 @@ impl<'a> Reader<'a> {
             (_, Some(leverage)) => AccountKind::Margin { leverage: leverage.value },
             (_, None) => DEFAULT_ACCOUNT_KIND,
         };
-        let currency = self.value(&mut section, "currency", |text: &str| tradeflow_model::Currency::new(text));
+        let currency =
+            self.value(&mut section, "currency", |text: &str| tradeflow_model::Currency::new(text));
         let balance = self.plain(&mut section, "balance", parse::balance).unwrap_or(DEFAULT_BALANCE);
         let mut execution = self.section(&mut section, "execution", "[account.execution] ");
         let venue = self.execution(&mut execution, venue);
@@ -263,7 +270,8 @@ impl<'a> Reader<'a> {
         if kind.is_none() && !table.contains_key("kind") {
             self.problems.add(place, "the strategy has no kind, such as kind = \"sma_cross\"");
         }
-        let symbols = if table.contains_key("symbols") { self.symbols(&mut section, "symbols") } else { Vec::new() };
+        let symbols =
+            if table.contains_key("symbols") { self.symbols(&mut section, "symbols") } else { Vec::new() };
         section.known.push("symbols");
         let size = self.plain(&mut section, "size", str::parse).unwrap_or(DEFAULT_SIZE);
         let params = self.section(&mut section, "params", "");
@@ -284,7 +292,8 @@ impl<'a> Reader<'a> {
         let capped = self.plain(section, "fill", parse::fill);
         let share = self.value(section, "volume_cap", parse::volume_share);
         if let (Some(false), Some(share)) = (capped, &share) {
-            self.problems.add(&share.place, "volume_cap: fill = \"next-open\" fills whole orders, without a cap");
+            self.problems
+                .add(&share.place, "volume_cap: fill = \"next-open\" fills whole orders, without a cap");
         }
         let volume_share_max = match (capped, share) {
             (Some(false), _) => None,
@@ -326,7 +335,9 @@ impl<'a> Reader<'a> {
             daily_loss_max_pct: self
                 .plain(section, "daily_loss_max_pct", parse::percent)
                 .or(base.daily_loss_max_pct),
-            drawdown_max_pct: self.plain(section, "drawdown_max_pct", parse::percent).or(base.drawdown_max_pct),
+            drawdown_max_pct: self
+                .plain(section, "drawdown_max_pct", parse::percent)
+                .or(base.drawdown_max_pct),
         };
         self.close(section);
         limits
@@ -460,10 +471,9 @@ kind = \"buy_and_hold\"
         assert_eq!(fees, [("7.5".into(), "7.5".into()), ("1".into(), "-0.5".into())]);
         assert_eq!(config.accounts[1].kind, AccountKind::Cash);
         let (name, value) = &config.accounts[0].strategies[0].params[0];
-        assert_eq!((name.as_str(), &value.value, &value.place), (
-            "direction",
-            &Value::String("long".into()),
-            &Place::Line { file: "run.toml".into(), line: 9 }
-        ));
+        assert_eq!(
+            (name.as_str(), &value.value, &value.place),
+            ("direction", &Value::String("long".into()), &Place::Line { file: "run.toml".into(), line: 9 })
+        );
     }
 }

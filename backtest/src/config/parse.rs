@@ -124,7 +124,9 @@ pub fn slippage(text: &str) -> Result<Slippage, String> {
     if let Some(spread) = text.strip_prefix("spread:") {
         return number(spread, Decimal::ZERO, Decimal::from(1_000_000)).map(Slippage::Spread);
     }
-    Err(format!("{text:?} is not none, a number of basis points such as 1.5bps, or a spread such as spread:0.02"))
+    Err(format!(
+        "{text:?} is not none, a number of basis points such as 1.5bps, or a spread such as spread:0.02"
+    ))
 }
 
 /// `name=value` of a strategy's parameter: JSON where the value reads as JSON, text otherwise.

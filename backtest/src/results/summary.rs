@@ -145,7 +145,8 @@ pub fn summarise(
     let count = |of: fn(&Counters) -> u64| collected.cells.iter().map(|cell| of(&cell.counters)).sum::<u64>();
     let seen = collected.cells.first().map(|cell| cell.counters).unwrap_or_default();
     let currencies: Vec<&String> = accounts.iter().map(|account| &account.currency).collect();
-    let currency = currencies.first().filter(|first| currencies.iter().all(|c| c == *first)).map(|c| (*c).clone());
+    let currency =
+        currencies.first().filter(|first| currencies.iter().all(|c| c == *first)).map(|c| (*c).clone());
     let (initial_equity, final_equity) = (sum(|a| a.initial_equity), sum(|a| a.final_equity));
     let fees = sum(|a| a.fees);
     let assumptions = assumptions(plan, &collected.cells);
@@ -223,7 +224,9 @@ fn assumptions(plan: &RunPlan, cells: &[CellFinal]) -> Vec<Assumption> {
         };
         let over = match (last.counters.fills_over_volume, last.counters.fills) {
             (0, _) => String::new(),
-            (over, fills) => format!("; {over} of {fills} fills were above a tenth of the volume they traded in"),
+            (over, fills) => {
+                format!("; {over} of {fills} fills were above a tenth of the volume they traded in")
+            }
         };
         say(match venue.volume_share_max {
             Some(share) => format!(
@@ -232,7 +235,8 @@ fn assumptions(plan: &RunPlan, cells: &[CellFinal]) -> Vec<Assumption> {
             ),
             None => format!("market orders fill whole at the next bar's open, whatever the volume{over}"),
         });
-        say("in a bar that reaches both stop and target the stop fills; a stop in a gap fills at the open".into());
+        say("in a bar that reaches both stop and target the stop fills; a stop in a gap fills at the open"
+            .into());
         say(match venue.limit_fill {
             LimitFill::Through => "limit orders fill when the price trades through them".into(),
             LimitFill::Touch => "limit orders fill when the price touches them (first in every queue)".into(),

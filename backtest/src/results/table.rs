@@ -93,7 +93,8 @@ impl Table {
         schema.push('}');
         let schema = Arc::new(parse_message_type(&schema).map_err(|e| failed(&e))?);
         let file = BufWriter::new(File::create(&path).map_err(|e| failed(&e))?);
-        let writer = SerializedFileWriter::new(file, schema, Arc::new(properties.build())).map_err(|e| failed(&e))?;
+        let writer =
+            SerializedFileWriter::new(file, schema, Arc::new(properties.build())).map_err(|e| failed(&e))?;
         let columns = columns
             .iter()
             .map(|(name, kind)| Column {
@@ -120,7 +121,9 @@ impl Table {
                 (Values::Texts(values), Cell::Text(text)) => values.push(text.into()),
                 (Values::Bools(values), Cell::Bool(value)) => values.push(value),
                 (_, Cell::None) if column.levels.is_some() => {}
-                (_, cell) => return Err(format!("{}: {cell:?} is not of its column's kind", self.path.display())),
+                (_, cell) => {
+                    return Err(format!("{}: {cell:?} is not of its column's kind", self.path.display()));
+                }
             }
         }
         self.rows += 1;
@@ -128,7 +131,11 @@ impl Table {
     }
 
     /// Appends many rows of a table whose columns are integers and then, perhaps, a word.
-    pub(super) fn columns<const N: usize>(&mut self, mut integers: [Vec<i64>; N], word: &str) -> Result<(), String> {
+    pub(super) fn columns<const N: usize>(
+        &mut self,
+        mut integers: [Vec<i64>; N],
+        word: &str,
+    ) -> Result<(), String> {
         let rows = integers.first().map_or(0, Vec::len);
         for (index, column) in self.columns.iter_mut().enumerate() {
             match &mut column.values {

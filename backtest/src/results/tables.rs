@@ -299,6 +299,8 @@ impl Tables {
     }
 
     pub(super) fn finish(self) -> Result<(), String> {
-        [self.equity, self.orders, self.fills, self.trades, self.positions].into_iter().try_for_each(Table::finish)
+        [self.equity, self.orders, self.fills, self.trades, self.positions]
+            .into_iter()
+            .try_for_each(Table::finish)
     }
 }

@@ -326,7 +326,9 @@ mod tests {
             columns.ts_init.push(row * 1_000 + row % 3);
             columns.price.push(100_000 + row * row % 17);
             columns.qty.push(1 + row % 5);
-            columns.aggressor.push([Aggressor::Unknown, Aggressor::Buyer, Aggressor::Seller][(row % 3) as usize]);
+            columns
+                .aggressor
+                .push([Aggressor::Unknown, Aggressor::Buyer, Aggressor::Seller][(row % 3) as usize]);
         }
         Columns::Trades(columns)
     }

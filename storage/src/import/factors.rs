@@ -107,7 +107,10 @@ fn dividend(reference: i128, price: i128, next: i128, error: i128) -> Option<Mon
         let divisor = 10_i128.pow(18 - places);
         div_half_even(exact, divisor) * divisor
     });
-    let amount = rounded.clone().find(|amount| (amount - exact).abs() <= error).or_else(|| rounded.clone().next_back())?;
+    let amount = rounded
+        .clone()
+        .find(|amount| (amount - exact).abs() <= error)
+        .or_else(|| rounded.clone().next_back())?;
     (amount > 0).then(|| Money::from_raw(amount))
 }
 

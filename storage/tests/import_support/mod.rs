@@ -82,7 +82,13 @@ impl Room {
     }
 
     /// Imports a text with a preset.
-    pub fn text(&self, preset: &str, symbol: &str, interval: Option<&str>, text: &str) -> Result<Report, ImportError> {
+    pub fn text(
+        &self,
+        preset: &str,
+        symbol: &str,
+        interval: Option<&str>,
+        text: &str,
+    ) -> Result<Report, ImportError> {
         let file = self.file("input.csv", text);
         self.import(&request(layout(preset), symbol, interval, vec![file]))
     }
