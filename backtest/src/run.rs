@@ -13,7 +13,7 @@ use tradeflow_storage::catalog::Catalog;
 
 use crate::dataflow::{self, Cluster, DataflowError, Job, Outcome};
 use crate::reference;
-use crate::results::{ResultFolder, ResultWriter, Summary, folder_name, summarise};
+use crate::results::{ResultFolder, ResultWriter, Summary, folder_name, report, summarise};
 use crate::shard::{CellFinal, CellShard, ShardOutput, run_digest, shard_keys};
 use crate::source::BatchSource;
 
@@ -64,7 +64,8 @@ pub fn run(
     let mut writer = ResultWriter::start(plan, folder.path()).map_err(RunError::Results)?;
     let (outcome, stopped_at) =
         drive(plan, catalog, driver, |cell, outputs| writer.take(cell, outputs), progress, stop)?;
-    let collected = writer.finish().map_err(RunError::Results)?;
+    let mut collected = writer.finish().map_err(RunError::Results)?;
+    let gathered = std::mem::take(&mut collected.gathered);
     let place = out.join(folder_name(plan));
     let stopped_at = outcome.stopped.then_some(stopped_at);
     let seconds = started.elapsed().as_secs_f64();
@@ -73,6 +74,7 @@ pub fn run(
         serde_json::to_string_pretty(&summary).map_err(|error| RunError::Results(error.to_string()))?;
     let file = folder.path().join("summary.json");
     std::fs::write(&file, text + "\n").map_err(|e| RunError::Results(format!("{}: {e}", file.display())))?;
+    report::write(folder.path(), plan, catalog.url(), &summary, &gathered).map_err(RunError::Results)?;
     folder.keep().map_err(RunError::Results)?;
     Ok(Some(summary))
 }

@@ -15,6 +15,7 @@ use tradeflow_model::plan::{CellPlan, RunPlan};
 use tradeflow_model::time::NANOS_PER_DAY;
 use tradeflow_model::{Instrument, Money, Side};
 
+use crate::results::report::{Gathered, Trace};
 use crate::results::tables::Points;
 
 /// What is known of an equity curve.
@@ -150,6 +151,8 @@ pub struct Statistics {
     curve: Curve,
     instruments: Vec<Instrument>,
     trades: TradeStatistics,
+    /// The curve as the report draws it, where accounts are few enough.
+    trace: Option<Trace>,
 }
 
 /// What is known of the trades that ended.
@@ -181,20 +184,31 @@ impl Statistics {
             curve: Curve::new(start, days_a_year(run)),
             instruments: run.instruments.clone(),
             trades: TradeStatistics::default(),
+            trace: (run.cells.len() <= Gathered::CURVES_MAX).then(|| Trace::new(start)),
         }
     }
 
     /// Takes points of the curve.
     pub(crate) fn take_points(&mut self, points: &Points) {
-        points.ts_event.iter().zip(&points.equity).for_each(|(ts, equity)| self.curve.push(*ts, *equity));
+        for (ts, equity) in points.ts_event.iter().zip(&points.equity) {
+            self.curve.push(*ts, *equity);
+            if let Some(trace) = &mut self.trace {
+                trace.push(*ts, *equity);
+            }
+        }
     }
 
-    /// Takes trades; those that are still open do not count.
-    pub fn take_trades(&mut self, trades: &[RoundTrip]) {
+    /// Takes trades; those that are still open do not count. Hands each on with its profit after fees, which an open
+    /// one does not have.
+    pub fn take_trades(&mut self, trades: &[RoundTrip], mut hand_on: impl FnMut(&RoundTrip, Option<f64>)) {
         for trip in trades {
-            let Some(exit_time) = trip.exit_time else { continue };
+            let Some(exit_time) = trip.exit_time else {
+                hand_on(trip, None);
+                continue;
+            };
             let definition = &self.instruments[trip.instrument.index()];
             let profit = trip.profit(definition).map_or(0.0, Money::to_f64);
+            hand_on(trip, Some(profit));
             let trades = &mut self.trades;
             trades.best = if trades.count == 0 { profit } else { trades.best.max(profit) };
             trades.worst = if trades.count == 0 { profit } else { trades.worst.min(profit) };
@@ -205,6 +219,11 @@ impl Statistics {
             trades.gross_loss += (-profit).max(0.0);
             trades.held_ns += exit_time.as_nanos() - trip.entry_time.as_nanos();
         }
+    }
+
+    /// The curve as the report draws it; `None` where accounts are too many, or it was taken before.
+    pub fn take_trace(&mut self) -> Option<Trace> {
+        self.trace.take().map(Trace::finish)
     }
 
     /// The statistics of curve and trades.
@@ -244,6 +263,7 @@ impl TradeStatistics {
 #[derive(Debug)]
 pub struct TotalCurve {
     curve: Curve,
+    trace: Trace,
     waiting: Vec<VecDeque<(i64, f64)>>,
 }
 
@@ -251,7 +271,11 @@ impl TotalCurve {
     /// Of a run at its start.
     pub fn new(plan: &RunPlan) -> Self {
         let start = plan.cells.iter().map(|cell| balance(cell).to_f64()).sum();
-        Self { curve: Curve::new(start, days_a_year(plan)), waiting: vec![VecDeque::new(); plan.cells.len()] }
+        Self {
+            curve: Curve::new(start, days_a_year(plan)),
+            trace: Trace::new(start),
+            waiting: vec![VecDeque::new(); plan.cells.len()],
+        }
     }
 
     /// Takes points of a cell. All cells of a run see the same events and have points at the same times.
@@ -263,15 +287,18 @@ impl TotalCurve {
         while self.waiting.iter().all(|points| !points.is_empty()) {
             let heads: Vec<(i64, f64)> = self.waiting.iter_mut().filter_map(VecDeque::pop_front).collect();
             let ts = heads.iter().map(|(ts, _)| *ts).max().unwrap_or_default();
-            self.curve.push(ts, heads.iter().map(|(_, equity)| equity).sum());
+            let equity = heads.iter().map(|(_, equity)| equity).sum();
+            self.curve.push(ts, equity);
+            self.trace.push(ts, equity);
         }
     }
 
-    /// The statistics; `cells` are those of the single accounts.
-    pub fn finish(self, cells: &[Statistics]) -> CurveStatistics {
+    /// The statistics, and the curve as the report draws it; `cells` are those of the single accounts. Of a single
+    /// account the total is its own curve, which is not drawn again.
+    pub fn finish(self, cells: &[Statistics]) -> (CurveStatistics, Option<Trace>) {
         match cells {
-            [only] => only.curve.clone().finish(),
-            _ => self.curve.finish(),
+            [only] => (only.curve.clone().finish(), None),
+            _ => (self.curve.finish(), Some(self.trace.finish())),
         }
     }
 }

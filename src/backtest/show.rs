@@ -2,16 +2,13 @@
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use tradeflow_backtest::results::Summary;
+use tradeflow_backtest::results::format::{amount, duration, money, or_none, percent, ratio, whole};
 
 /// Prints the summary of a run.
 pub fn summary(summary: &Summary) {
-    let currency = summary.currency.as_deref().unwrap_or("(several currencies)");
-    let money = |amount: f64| format!("{} {currency}", grouped(amount));
-    let percent = |fraction: f64| format!("{:.2} %", fraction * 100.0);
-    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".into());
+    let money = |value: f64| money(value, summary.currency.as_deref());
     let curve = &summary.statistics;
     let trades = &summary.trade_statistics;
-    let days = |ns: i64| format!("{:.1} days", ns as f64 / 86_400e9);
     let mut rows: Vec<(&str, String)> = vec![
         ("Strategy", distinct(&summary.strategies)),
         ("Symbol", summary.symbols.join(", ")),
@@ -30,16 +27,16 @@ pub fn summary(summary: &Summary) {
         ("Initial equity", money(summary.initial_equity)),
         ("Final equity", money(summary.final_equity)),
         ("Return", percent(summary.total_return)),
-        ("Return a year (CAGR)", or_dash(curve.cagr.map(percent))),
-        ("Volatility a year", or_dash(curve.volatility.map(percent))),
-        ("Sharpe ratio", or_dash(curve.sharpe.map(|v| format!("{v:.2}")))),
-        ("Sortino ratio", or_dash(curve.sortino.map(|v| format!("{v:.2}")))),
+        ("Return a year (CAGR)", or_none(curve.cagr.map(percent))),
+        ("Volatility a year", or_none(curve.volatility.map(percent))),
+        ("Sharpe ratio", or_none(curve.sharpe.map(ratio))),
+        ("Sortino ratio", or_none(curve.sortino.map(ratio))),
         ("Max drawdown", percent(summary.max_drawdown)),
-        ("Longest drawdown", days(curve.max_drawdown_ns)),
+        ("Longest drawdown", duration(curve.max_drawdown_ns)),
         ("Orders", format!("{}{refused}", whole(summary.orders))),
         ("Trades", whole(summary.trades)),
-        ("Win rate", or_dash(trades.win_rate().map(percent))),
-        ("Profit factor", or_dash(trades.profit_factor().map(|v| format!("{v:.2}")))),
+        ("Win rate", or_none(trades.win_rate().map(percent))),
+        ("Profit factor", or_none(trades.profit_factor().map(ratio))),
         ("Best trade", money(trades.best)),
         ("Worst trade", money(trades.worst)),
         ("Fees", money(summary.fees)),
@@ -72,11 +69,11 @@ fn accounts(summary: &Summary) -> Table {
     for account in &summary.accounts {
         table.add_row([
             account.account.clone(),
-            format!("{} {}", grouped(account.final_equity), account.currency),
-            format!("{:.2} %", account.total_return * 100.0),
-            format!("{:.2} %", account.statistics.max_drawdown * 100.0),
+            money(account.final_equity, Some(&account.currency)),
+            percent(account.total_return),
+            percent(account.statistics.max_drawdown),
             whole(account.trade_statistics.count),
-            grouped(account.fees),
+            amount(account.fees, Some(&account.currency)),
         ]);
     }
     for index in 1..6 {
@@ -96,27 +93,4 @@ fn distinct(names: &[String]) -> String {
         }
     }
     seen.join(", ")
-}
-
-/// An amount with two decimals and groups of three digits.
-fn grouped(amount: f64) -> String {
-    let text = format!("{:.2}", amount.abs());
-    let (units, cents) = text.split_once('.').unwrap_or((&text, "00"));
-    let sign = if amount < 0.0 && text != "0.00" { "-" } else { "" };
-    format!("{sign}{}.{cents}", thousands(units))
-}
-
-fn whole(number: u64) -> String {
-    thousands(&number.to_string())
-}
-
-fn thousands(digits: &str) -> String {
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -1,4 +1,4 @@
-//! The result folder of a run: Parquet tables that plain tools read, and `summary.json`.
+//! The result folder of a run: Parquet tables that plain tools read, `summary.json`, and `report.html`.
 //!
 //! | file | holds |
 //! |---|---|
@@ -6,12 +6,16 @@
 //! | `table.rs` | a Parquet table, written column by column |
 //! | `tables.rs` | the columns of each table |
 //! | `summary.rs` | `summary.json` |
+//! | `report.rs` | `report.html` |
+//! | `format.rs` | numbers as people read them |
 //! | `folder.rs` | a folder that appears whole or not at all |
 //!
 //! Amounts are rounded half to even at the reporting scale of the account's currency
 //! ([`tradeflow_model::Currency::report_scale`]); the ledger behind them is exact.
 
 mod folder;
+pub mod format;
+pub mod report;
 mod summary;
 mod table;
 pub(crate) mod tables;
@@ -28,6 +32,7 @@ use tradeflow_model::plan::RunPlan;
 
 use crate::shard::{CellFinal, ShardOutput};
 use crate::statistics::{CurveStatistics, Statistics};
+use report::{Gathered, KeptTrades};
 use tables::Tables;
 
 /// Everything that was gathered while the tables were written.
@@ -39,6 +44,8 @@ pub struct Collected {
     pub statistics: Vec<Statistics>,
     /// The curve of all accounts together.
     pub curve: CurveStatistics,
+    /// What the report shows beyond these.
+    pub gathered: Gathered,
 }
 
 /// Writes the tables on a thread of its own, so that encoding does not hold up the cells.
@@ -100,12 +107,13 @@ fn write(
 ) -> Result<Collected, String> {
     let mut statistics: Vec<Statistics> = plan.cells.iter().map(|cell| Statistics::new(plan, cell)).collect();
     let mut cells: Vec<Option<CellFinal>> = vec![None; plan.cells.len()];
+    let mut trades = KeptTrades::default();
     let mut total = crate::statistics::TotalCurve::new(plan);
     while let Ok((cell, outputs)) = receiver.recv() {
         for output in outputs {
             match output {
                 ShardOutput::Batch(output) => {
-                    statistics[cell].take_trades(&output.trades);
+                    statistics[cell].take_trades(&output.trades, |trip, profit| trades.take(cell, trip, profit));
                     let points = tables.take(cell, output)?;
                     statistics[cell].take_points(&points);
                     total.take(cell, &points);
@@ -117,6 +125,8 @@ fn write(
     tables.finish()?;
     let cells: Option<Vec<_>> = cells.into_iter().collect();
     let cells = cells.ok_or("the run ended before every cell did")?;
-    let curve = total.finish(&statistics);
-    Ok(Collected { cells, statistics, curve })
+    let accounts: Vec<_> = statistics.iter_mut().filter_map(Statistics::take_trace).collect();
+    let (curve, trace) = total.finish(&statistics);
+    let total = trace.or_else(|| accounts.first().cloned());
+    Ok(Collected { cells, statistics, curve, gathered: Gathered { total, accounts, trades } })
 }
