@@ -68,6 +68,14 @@ pub fn decimal(value: Decimal, decimals_min: u32) -> String {
     }
 }
 
+/// An exact number rounded, half to even, to seven digits or two decimals, whichever is more.
+pub fn rounded(value: Decimal, decimals_min: u32) -> String {
+    let digits = value.trunc().abs().to_string().len() as u32;
+    // Below one all decimals are told: 0.00000001 of a coin is not nothing.
+    let decimals = if value.trunc().is_zero() { 28 } else { 7_u32.saturating_sub(digits).max(2) };
+    decimal(value.round_dp(decimals), decimals_min)
+}
+
 /// A length of time in its largest fitting unit: `3.5 days`, `12.0 h`, `7.0 min`.
 pub fn duration(ns: i64) -> String {
     let seconds = ns as f64 / 1e9;
@@ -109,6 +117,9 @@ mod tests {
         assert_eq!(grouped(-0.001, 2), "0.00");
         assert_eq!(decimal("-1234.50000".parse().unwrap(), 2), "-1,234.50");
         assert_eq!(decimal("0.00012300".parse().unwrap(), 2), "0.000123");
+        assert_eq!(rounded("13296.84692419".parse().unwrap(), 2), "13,296.85");
+        assert_eq!(rounded("1.085235".parse().unwrap(), 2), "1.085235");
+        assert_eq!(rounded("1234567.899".parse().unwrap(), 0), "1,234,567.9");
         assert_eq!(decimal("1200".parse().unwrap(), 0), "1,200");
     }
 

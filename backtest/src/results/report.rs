@@ -187,58 +187,53 @@ fn warnings(out: &mut String, summary: &Summary) {
 fn tiles(out: &mut String, summary: &Summary, gathered: &Gathered) {
     let currency = summary.currency.as_deref();
     let (curve, trades) = (&summary.statistics, &summary.trade_statistics);
-    let mut tile = |name: &str, value: String, class: &str, below: String| {
+    let code = Escaped(currency.unwrap_or_default());
+    let deepest = gathered.total.as_ref().and_then(Trace::deepest);
+    let days = |d: Drawdown| format!("{} to {}", &time(d.from)[..10], &time(d.to)[..10]);
+    let tiles = [
+        (
+            "Final equity",
+            format!("{} <small>{code}</small>", amount(summary.final_equity, currency)),
+            "",
+            format!("from {}", amount(summary.initial_equity, currency)),
+        ),
+        (
+            "Return",
+            percent(summary.total_return),
+            sign_class(summary.total_return),
+            format!("{} a year", or_none(curve.cagr.map(percent))),
+        ),
+        ("Max drawdown", percent(summary.max_drawdown), "", deepest.map_or_else(|| "none".into(), days)),
+        (
+            "Sharpe ratio",
+            or_none(curve.sharpe.map(ratio)),
+            "",
+            format!("Sortino {}", or_none(curve.sortino.map(ratio))),
+        ),
+        (
+            "Trades",
+            whole(summary.trades),
+            "",
+            match trades.win_rate() {
+                Some(rate) => format!("{} won", percent(rate)),
+                None => "none ended".into(),
+            },
+        ),
+        (
+            "Fees",
+            format!("{} <small>{code}</small>", amount(summary.fees, currency)),
+            "",
+            format!("{} of initial equity", percent(summary.fees / summary.initial_equity)),
+        ),
+    ];
+    out.push_str("<div class=\"tiles\">\n");
+    for (name, value, class, below) in tiles {
         put!(
             out,
             "<div class=\"tile\"><span>{name}</span><b class=\"{class}\">{value}</b><span>{below}</span></div>\n"
         );
-    };
-    let code = Escaped(currency.unwrap_or_default());
-    let deepest = gathered.total.as_ref().and_then(Trace::deepest);
-    let days = |d: Drawdown| format!("{} to {}", &time(d.from)[..10], &time(d.to)[..10]);
-    out_tiles(
-        &mut tile,
-        [
-            (
-                "Final equity",
-                format!("{} <small>{code}</small>", amount(summary.final_equity, currency)),
-                "",
-                format!("from {}", amount(summary.initial_equity, currency)),
-            ),
-            (
-                "Return",
-                percent(summary.total_return),
-                sign_class(summary.total_return),
-                format!("{} a year", or_none(curve.cagr.map(percent))),
-            ),
-            ("Max drawdown", percent(summary.max_drawdown), "", deepest.map_or_else(|| "none".into(), days)),
-            (
-                "Sharpe ratio",
-                or_none(curve.sharpe.map(ratio)),
-                "",
-                format!("Sortino {}", or_none(curve.sortino.map(ratio))),
-            ),
-            (
-                "Trades",
-                whole(summary.trades),
-                "",
-                match trades.win_rate() {
-                    Some(rate) => format!("{} won", percent(rate)),
-                    None => "none ended".into(),
-                },
-            ),
-            (
-                "Fees",
-                format!("{} <small>{code}</small>", amount(summary.fees, currency)),
-                "",
-                format!("{} of initial equity", percent(summary.fees / summary.initial_equity)),
-            ),
-        ],
-    );
-}
-
-fn out_tiles(tile: &mut impl FnMut(&str, String, &str, String), tiles: [(&str, String, &str, String); 6]) {
-    tiles.into_iter().for_each(|(name, value, class, below)| tile(name, value, class, below));
+    }
+    out.push_str("</div>\n");
 }
 
 /// The class that colours a gain or a loss.

@@ -8,7 +8,7 @@ use tradeflow_model::{Money, Side};
 use super::kept::{KeptTrade, KeptTrades};
 use super::trace::Trace;
 use super::{Escaped, chart, put, sign_class};
-use crate::results::format::{NONE, amount, decimal, grouped, percent, time, whole};
+use crate::results::format::{NONE, amount, grouped, percent, rounded, time, whole};
 use crate::results::summary::Summary;
 
 /// Accounts of the table; the others are in `summary.json`.
@@ -126,7 +126,7 @@ pub(super) fn trades(out: &mut String, plan: &RunPlan, kept: &KeptTrades) {
         list(out, plan, "Worst", &worst);
     }
     out.push_str(
-        "<p class=\"note\">Prices are means over a trade's fills. Profits are after fees; the percentage is of the value \
+        "<p class=\"note\">Prices are means over a trade's fills, rounded here. Profits are after fees; the percentage is of the value \
          at entry. All trades are in trades.parquet.</p>\n",
     );
 }
@@ -162,7 +162,7 @@ fn list(out: &mut String, plan: &RunPlan, name: &str, trades: &[&KeptTrade]) {
         text(symbols, definition.symbol.as_str());
         text(true, if trip.side == Side::Buy { "long" } else { "short" });
         let price = |price: Option<tradeflow_model::Price>| {
-            price.map_or(NONE.into(), |price| decimal(price.to_decimal(definition.price_scale), 2))
+            price.map_or(NONE.into(), |price| rounded(price.to_decimal(definition.price_scale), 2))
         };
         let currency = Some(cell.account.currency.code());
         let factor = definition.notional_factor().unwrap_or_default();
@@ -173,7 +173,7 @@ fn list(out: &mut String, plan: &RunPlan, name: &str, trades: &[&KeptTrade]) {
             out,
             "<td>{}</td><td class=\"t\">{}</td><td>{}</td><td class=\"t\">{}</td><td>{}</td><td>{}</td>\
              <td class=\"{}\">{}</td><td>{}</td></tr>\n",
-            decimal(trip.entry_qty.to_decimal(definition.size_scale), 0),
+            rounded(trip.entry_qty.to_decimal(definition.size_scale), 0),
             time(trip.entry_time),
             price(trip.entry_price()),
             trip.exit_time.map_or("open".into(), time),
