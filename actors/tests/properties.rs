@@ -93,7 +93,10 @@ fn check_outputs(
     }
     for (id, order) in &orders {
         prop_assert_eq!(order.filled.raw(), filled.get(id).copied().unwrap_or(0));
-        prop_assert_eq!(order.status == OrderStatus::Filled, order.leaves().is_zero() && !order.qty.is_zero());
+        prop_assert_eq!(
+            order.status == OrderStatus::Filled,
+            order.leaves().is_zero() && !order.qty.is_zero()
+        );
     }
     // What the trades made, and what the open ones are worth more or less than they cost, is all that changed equity.
     let ledger = cell.cell().account().ledger();
@@ -103,8 +106,7 @@ fn check_outputs(
         let factor = definition.notional_factor().unwrap();
         let open = trip.side.sign() * (trip.entry_qty.raw() - trip.exit_qty.raw());
         let mark = ledger.position(trip.instrument).mark;
-        made += trip.profit(definition).unwrap().raw()
-            + i128::from(open) * i128::from(mark.raw()) * factor;
+        made += trip.profit(definition).unwrap().raw() + i128::from(open) * i128::from(mark.raw()) * factor;
         prop_assert_eq!(trip.exit_time.is_none(), open != 0);
     }
     prop_assert_eq!(ledger.equity().raw() - ledger.start().raw(), made);

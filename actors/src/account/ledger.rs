@@ -367,6 +367,7 @@ impl Ledger {
 }
 
 #[cfg(test)]
+#[allow(clippy::inconsistent_digit_grouping, reason = "cents stand apart: 1_000_00 is 1000.00")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

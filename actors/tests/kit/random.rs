@@ -87,7 +87,8 @@ impl RandomTrader {
                 }
             }
             4 | 5 => {
-                let side = [SignalSide::Buy, SignalSide::Sell, SignalSide::Close][self.dice.below(3) as usize];
+                let side =
+                    [SignalSide::Buy, SignalSide::Sell, SignalSide::Close][self.dice.below(3) as usize];
                 let exits = self.dice.once_in(2);
                 let stop = self.price_near(context, instrument).filter(|_| exits);
                 let target = self.price_near(context, instrument).filter(|_| exits);
