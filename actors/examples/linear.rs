@@ -4,7 +4,7 @@
 //! A strategy sells or buys one share every other bar; each order fills at the next open. The stretches of the three
 //! cells take turns, and the best of many counts, so that a busy machine does not decide.
 
-#![allow(clippy::disallowed_methods)] // it measures time
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 #[path = "../benches/workload/mod.rs"]
 mod workload;
