@@ -117,6 +117,7 @@ impl<T> Outbox<T> {
     ///
     /// # Errors
     /// When the outbox is full.
+    #[inline]
     pub fn push(&mut self, item: T) -> Result<(), Fault> {
         if self.items.len() >= self.limit {
             return Err(Fault(format!("an actor put out more than {} messages for one input", self.limit)));
@@ -126,16 +127,19 @@ impl<T> Outbox<T> {
     }
 
     /// Takes the oldest output.
+    #[inline]
     pub fn pop(&mut self) -> Option<T> {
         self.items.pop_front()
     }
 
     /// Whether nothing waits.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
     /// How many wait.
+    #[inline]
     pub fn len(&self) -> usize {
         self.items.len()
     }

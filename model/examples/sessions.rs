@@ -3,6 +3,8 @@
 //!
 //! Columns: trade date; open, close, start and end of the pause in nanoseconds UTC (empty for no pause).
 
+#![allow(clippy::disallowed_methods, reason = "a program of its own, told what to print by its arguments")]
+
 use std::io::Write;
 
 use jiff::civil::Date;

@@ -32,21 +32,25 @@ macro_rules! fixed_type {
             pub const ZERO: Self = Self(0);
 
             /// From the scaled integer.
+            #[inline]
             pub const fn from_raw(raw: i64) -> Self {
                 Self(raw)
             }
 
             /// The scaled integer.
+            #[inline]
             pub const fn raw(self) -> i64 {
                 self.0
             }
 
             /// The sum; `None` on overflow.
+            #[inline]
             pub fn checked_add(self, other: Self) -> Option<Self> {
                 self.0.checked_add(other.0).map(Self)
             }
 
             /// The difference; `None` on overflow.
+            #[inline]
             pub fn checked_sub(self, other: Self) -> Option<Self> {
                 self.0.checked_sub(other.0).map(Self)
             }
@@ -57,6 +61,7 @@ macro_rules! fixed_type {
             }
 
             /// Whether it is zero.
+            #[inline]
             pub fn is_zero(self) -> bool {
                 self.0 == 0
             }

@@ -22,6 +22,7 @@ pub struct StrategyIndex(pub u16);
 
 impl InstrumentId {
     /// The position in the instrument table.
+    #[inline]
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -29,6 +30,7 @@ impl InstrumentId {
 
 impl SeriesId {
     /// The position in the series table.
+    #[inline]
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -36,6 +38,7 @@ impl SeriesId {
 
 impl StrategyIndex {
     /// The position among the cell's strategies.
+    #[inline]
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -64,6 +67,7 @@ impl OrderId {
     }
 
     /// The number within that input.
+    #[inline]
     pub fn index(self) -> u64 {
         self.0 & (Self::PER_INPUT_MAX - 1)
     }

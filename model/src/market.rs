@@ -246,6 +246,7 @@ pub enum MarketEvent {
 
 impl MarketEvent {
     /// When it happened at the venue; its place in the total order.
+    #[inline]
     pub fn ts_event(&self) -> Timestamp {
         match self {
             Self::Bar(e) => e.ts_event,
@@ -257,6 +258,7 @@ impl MarketEvent {
     }
 
     /// The instrument.
+    #[inline]
     pub fn instrument(&self) -> InstrumentId {
         match self {
             Self::Bar(e) => e.instrument,
@@ -268,6 +270,7 @@ impl MarketEvent {
     }
 
     /// The series.
+    #[inline]
     pub fn series(&self) -> SeriesId {
         match self {
             Self::Bar(e) => e.series,

@@ -79,11 +79,13 @@ impl Money {
     pub const ZERO: Self = Self(0);
 
     /// From the integer of 10⁻¹⁸ units.
+    #[inline]
     pub const fn from_raw(raw: i128) -> Self {
         Self(raw)
     }
 
     /// The integer of 10⁻¹⁸ units.
+    #[inline]
     pub const fn raw(self) -> i128 {
         self.0
     }
@@ -130,21 +132,25 @@ impl Money {
     }
 
     /// The sum; `None` on overflow.
+    #[inline]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
 
     /// The difference; `None` on overflow.
+    #[inline]
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).map(Self)
     }
 
     /// The amount without its sign.
+    #[inline]
     pub fn abs(self) -> Self {
         Self(self.0.saturating_abs())
     }
 
     /// Whether it is zero.
+    #[inline]
     pub fn is_zero(self) -> bool {
         self.0 == 0
     }

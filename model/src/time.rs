@@ -27,6 +27,7 @@ impl Timestamp {
     pub const MAX: Self = Self(i64::MAX);
 
     /// From nanoseconds since the epoch.
+    #[inline]
     pub const fn from_nanos(nanos: i64) -> Self {
         Self(nanos)
     }
@@ -49,16 +50,19 @@ impl Timestamp {
     }
 
     /// Nanoseconds since the epoch.
+    #[inline]
     pub const fn as_nanos(self) -> i64 {
         self.0
     }
 
     /// This instant moved by `nanos`; `None` on overflow.
+    #[inline]
     pub fn checked_add(self, nanos: i64) -> Option<Self> {
         self.0.checked_add(nanos).map(Self)
     }
 
     /// This instant moved by `nanos`, stopping at the ends of the range.
+    #[inline]
     pub fn saturating_add(self, nanos: i64) -> Self {
         Self(self.0.saturating_add(nanos))
     }

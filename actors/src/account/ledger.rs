@@ -36,6 +36,7 @@ pub struct Position {
 
 impl Position {
     /// Profit of the open part at the mark.
+    #[inline]
     pub fn unrealized(&self) -> Money {
         Money::from_raw(self.value.raw() - self.cost.raw())
     }
@@ -50,6 +51,7 @@ impl Position {
     }
 
     /// What it adds to equity.
+    #[inline]
     fn carried(&self, paid_in_full: bool) -> i128 {
         if paid_in_full { self.value.raw() } else { self.value.raw() - self.cost.raw() }
     }
@@ -137,6 +139,7 @@ impl Ledger {
     ///
     /// # Panics
     /// When there is no such instrument.
+    #[inline]
     pub fn instrument(&self, id: InstrumentId) -> &Instrument {
         &self.instruments[id.index()]
     }
@@ -145,16 +148,19 @@ impl Ledger {
     ///
     /// # Panics
     /// When there is no such instrument.
+    #[inline]
     pub fn position(&self, id: InstrumentId) -> &Position {
         &self.positions[id.index()]
     }
 
     /// Cash.
+    #[inline]
     pub fn cash(&self) -> Money {
         self.cash
     }
 
     /// Cash and what all positions add to it.
+    #[inline]
     pub fn equity(&self) -> Money {
         Money::from_raw(self.cash.raw() + self.holdings)
     }
@@ -180,6 +186,7 @@ impl Ledger {
     }
 
     /// Profit of open parts at their marks.
+    #[inline]
     pub fn unrealized(&self) -> Money {
         Money::from_raw(self.unrealized)
     }
@@ -293,6 +300,7 @@ impl Ledger {
     }
 
     /// The value of a signed raw quantity at a price.
+    #[inline]
     fn value(&self, id: InstrumentId, price: Price, qty: i64) -> Result<i128, Fault> {
         let (factor, _) = self.factors[id.index()];
         (i128::from(price.raw()) * i128::from(qty)).checked_mul(factor).ok_or_else(|| overflow("a value"))
@@ -367,6 +375,7 @@ impl Ledger {
 }
 
 #[cfg(test)]
+#[allow(clippy::inconsistent_digit_grouping, reason = "cents stand apart: 1_000_00 is 1000.00")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

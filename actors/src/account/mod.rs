@@ -81,11 +81,13 @@ impl Account {
     }
 
     /// Cash, positions and values.
+    #[inline]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
     /// Cash and the value of all positions.
+    #[inline]
     pub fn equity(&self) -> Money {
         self.ledger.equity()
     }

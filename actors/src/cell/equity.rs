@@ -44,6 +44,7 @@ impl EquityCurve {
     }
 
     /// Gives the interval that is running its point.
+    #[inline]
     pub(super) fn flush(
         &mut self,
         account: &Account,

@@ -31,7 +31,9 @@ use crate::account::{Account, AccountInput, RoundTrip};
 use crate::actor::{Actor, Fault, Outbox, seal, unseal};
 use crate::execution::costs::Costs;
 use crate::execution::{Desk, IdMint, OpenOrders, VenueCommand};
-use crate::output::{CellOutput, Counters, FillRecord, Fold, OrderRecord, PositionRecord, reason_of};
+use crate::output::{
+    CellOutput, Counters, EquityColumns, FillRecord, Fold, OrderRecord, PositionRecord, reason_of,
+};
 use crate::risk::{RiskGate, RiskState};
 use crate::strategy::{Intent, StrategyActor, StrategyEvent, StrategyInput, View};
 use equity::EquityCurve;
@@ -175,6 +177,7 @@ impl Cell {
     }
 
     /// The account.
+    #[inline]
     pub fn account(&self) -> &Account {
         &self.account
     }
@@ -195,13 +198,21 @@ impl Cell {
     }
 
     /// When the next timer is due.
+    #[inline]
     pub fn next_timer(&self) -> Timestamp {
         self.timers.next()
     }
 
     /// Takes what it put out since the last time.
     pub fn take_output(&mut self) -> CellOutput {
-        std::mem::take(&mut self.output)
+        // The next stretch is probably as long: its columns need not grow bit by bit.
+        let points = self.output.equity.ts_event.len();
+        let equity = EquityColumns {
+            ts_event: Vec::with_capacity(points),
+            cash: Vec::with_capacity(points),
+            equity: Vec::with_capacity(points),
+        };
+        std::mem::replace(&mut self.output, CellOutput { equity, ..CellOutput::default() })
     }
 
     /// Ends the run: the last point of the equity curve, and the orders and trades that are still open.
@@ -222,6 +233,7 @@ impl Cell {
         Ok(())
     }
 
+    #[inline]
     fn begin(&mut self) -> IdMint {
         self.position += 1;
         self.counters.inputs += 1;
@@ -333,6 +345,7 @@ impl Cell {
     }
 
     /// Tells a strategy something, and acts on what it wants.
+    #[inline]
     fn tell(
         &mut self,
         now: Timestamp,

@@ -6,7 +6,7 @@ use tradeflow_model::plan::{CellPlan, RunPlan};
 use tradeflow_model::{InstrumentId, MarketBatch, MarketEvent, OrderEvent, SeriesId, Signal, Timestamp};
 
 use super::{Cell, RunTables};
-use crate::actor::{Actor, Fault, Outbox};
+use crate::actor::{Actor, Fault, Outbox, seal, unseal};
 use crate::execution::VenueCommand;
 use crate::output::{CellOutput, Counters};
 use crate::strategy::StrategyActor;
@@ -234,15 +234,15 @@ impl PaperCell {
     /// When the state can't be written.
     pub fn snapshot(&self) -> Result<Vec<u8>, Fault> {
         let state = State { cell: self.cell.snapshot()?, venue: self.venue.snapshot()?, now: self.now };
-        Ok(postcard::to_allocvec(&state)?)
+        Ok(seal(&self.cell.fingerprint, &postcard::to_allocvec(&state)?))
     }
 
     /// Goes back to a snapshot of a cell that was built alike.
     ///
     /// # Errors
-    /// When the bytes are not such a snapshot.
+    /// When the bytes are not such a snapshot; the cell is then unchanged.
     pub fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
-        let state: State = postcard::from_bytes(snapshot)?;
+        let state: State = postcard::from_bytes(unseal(&self.cell.fingerprint, snapshot)?)?;
         // The cell goes first, and back should the venue's part be none: all or nothing.
         let before = self.cell.snapshot()?;
         self.cell.restore(&state.cell)?;

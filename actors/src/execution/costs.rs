@@ -143,6 +143,7 @@ fn ceil_div(numerator: i128, denominator: i128) -> i128 {
 }
 
 #[cfg(test)]
+#[allow(clippy::inconsistent_digit_grouping, reason = "cents stand apart: 1_000_00 is 1000.00")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

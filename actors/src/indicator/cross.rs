@@ -22,6 +22,7 @@ pub struct Cross {
 
 impl Cross {
     /// Takes how the first stands to the second now.
+    #[inline]
     pub fn update(&mut self, first_to_second: Ordering) -> Option<Crossing> {
         let side = match first_to_second {
             Ordering::Less => -1,

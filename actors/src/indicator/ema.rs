@@ -22,6 +22,7 @@ impl Ema {
     }
 
     /// Takes the next value.
+    #[inline]
     pub fn push(&mut self, value: f64) {
         if self.seen < self.length {
             self.value += value;
@@ -36,6 +37,7 @@ impl Ema {
     }
 
     /// The average; `None` before `length` values have come.
+    #[inline]
     pub fn value(&self) -> Option<f64> {
         (self.seen == self.length).then_some(self.value)
     }

@@ -24,6 +24,7 @@ impl Rsi {
     }
 
     /// Takes the next value.
+    #[inline]
     pub fn push(&mut self, value: f64) {
         let Some(last) = self.last.replace(value) else { return };
         let change = value - last;
@@ -40,6 +41,7 @@ impl Rsi {
     }
 
     /// The index from 0 to 100; 50 when nothing has moved; `None` before `length` changes have come.
+    #[inline]
     pub fn value(&self) -> Option<f64> {
         if self.changes < self.length {
             return None;

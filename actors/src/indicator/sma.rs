@@ -24,6 +24,7 @@ impl Sma {
     }
 
     /// Takes the next value, raw.
+    #[inline]
     pub fn push(&mut self, raw: i64) {
         self.sum += i128::from(raw);
         if self.window.len() < self.length {
@@ -38,6 +39,7 @@ impl Sma {
     }
 
     /// Whether `length` values have come.
+    #[inline]
     pub fn is_ready(&self) -> bool {
         self.window.len() == self.length
     }
@@ -48,6 +50,7 @@ impl Sma {
     }
 
     /// How this mean stands to another, exactly; `None` before both are ready.
+    #[inline]
     pub fn compare(&self, other: &Self) -> Option<Ordering> {
         (self.is_ready() && other.is_ready())
             .then(|| (self.sum * other.length as i128).cmp(&(other.sum * self.length as i128)))

@@ -107,6 +107,7 @@ impl StrategyActor {
 
     /// Counts the event; whether the strategy may act on it. The event that completes the warm-up may be acted on, for
     /// with it the strategy has all it asked for.
+    #[inline]
     fn may_trade(&mut self, event: &StrategyEvent<'_>, now: Timestamp) -> bool {
         let (series, begins) = match event {
             StrategyEvent::Bar(bar) => (Some(bar.series), bar.ts_open),
@@ -130,6 +131,7 @@ impl Actor for StrategyActor {
     type Input<'a> = StrategyInput<'a>;
     type Output = Intent;
 
+    #[inline]
     fn handle(
         &mut self,
         now: Timestamp,

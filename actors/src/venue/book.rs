@@ -66,15 +66,7 @@ impl Book {
     /// Lets an order rest at its price.
     pub(super) fn rest(&mut self, order: &Order) {
         let id = order.id;
-        if order.status == OrderStatus::Triggered || is_filling_stop(order) {
-            if let OrderKind::StopLimit { price, .. } = order.kind {
-                self.rest_limit(order.side, price, id);
-                return;
-            }
-            self.market.push_back(id);
-            return;
-        }
-        match order.kind {
+        match standing(order) {
             OrderKind::Market => self.market.push_back(id),
             OrderKind::Limit { price } => self.rest_limit(order.side, price, id),
             OrderKind::Stop { trigger } | OrderKind::StopLimit { trigger, .. } => match order.side {
@@ -181,11 +173,12 @@ fn take_out<T>(queue: &mut VecDeque<T>, is_it: impl FnMut(&T) -> bool) -> bool {
     queue.iter().position(is_it).is_some_and(|at| queue.remove(at).is_some())
 }
 
-/// A stop that has triggered and filled in part: it goes on as what it became.
-fn is_filling_stop(order: &Order) -> bool {
-    order.status == OrderStatus::PartiallyFilled
-        && matches!(
-            order.kind,
-            OrderKind::Stop { .. } | OrderKind::StopLimit { .. } | OrderKind::TrailingStop { .. }
-        )
+/// What an order stands for now: a stop that has triggered (and perhaps filled in part) is what it became.
+pub(super) fn standing(order: &Order) -> OrderKind {
+    let triggered = matches!(order.status, OrderStatus::Triggered | OrderStatus::PartiallyFilled);
+    match order.kind {
+        OrderKind::StopLimit { price, .. } if triggered => OrderKind::Limit { price },
+        OrderKind::Stop { .. } | OrderKind::TrailingStop { .. } if triggered => OrderKind::Market,
+        kind => kind,
+    }
 }

@@ -12,6 +12,7 @@ use tradeflow_model::{
 };
 
 use super::SimVenue;
+use super::book::standing;
 use super::filling::Moment;
 use crate::actor::{Fault, Outbox};
 
@@ -32,6 +33,11 @@ impl Point {
             Side::Buy => self.buy_at,
             Side::Sell => self.sell_at,
         }
+    }
+
+    /// What a resting limit that the price has passed gets.
+    fn at_rest(&self, side: Side, limit: Price) -> Price {
+        if self.at_limit { limit } else { self.at(side) }
     }
 
     fn reaches_stop(&self, side: Side, trigger: Price) -> bool {
@@ -109,7 +115,9 @@ impl SimVenue {
         reached.extend(book.limits(Side::Sell, bar.high, touching));
         for (id, limit) in reached {
             if !late.contains(&id) {
-                self.fill(id, limit, Liquidity::Maker, &mut moment, out)?;
+                // One that could not fill at the open, for want of volume or of something to close, may lie beyond the bar.
+                let price = limit.clamp(bar.low, bar.high);
+                self.fill(id, price, Liquidity::Maker, &mut moment, out)?;
             }
         }
         self.awaken_in_range(bar, &mut moment, out)?;
@@ -153,14 +161,13 @@ impl SimVenue {
             }
         }
         for id in Vec::from_iter(self.state.books[index].trailing.iter().copied()) {
-            self.trail(id, point.sell_at, point.buy_at, moment, out)?;
+            self.trail(id, point, moment, out)?;
         }
         let touching = self.spec.limit_fill == LimitFill::Touch;
         for side in SIDES {
             let reached: Vec<_> = self.state.books[index].limits(side, point.at(side), touching).collect();
             for (id, limit) in reached {
-                let price = if point.at_limit { limit } else { point.at(side) };
-                self.fill(id, price, Liquidity::Maker, moment, out)?;
+                self.fill(id, point.at_rest(side, limit), Liquidity::Maker, moment, out)?;
             }
         }
         for id in arrivals {
@@ -181,15 +188,19 @@ impl SimVenue {
         moment: &mut Moment,
         out: &mut Outbox<OrderEvent>,
     ) -> Result<(), Fault> {
-        let tick = self.state.ledger.instrument(instrument).price_increment;
-        let Some(order) = self.state.orders.get_mut(&id) else { return Ok(()) };
+        let Some(order) = self.state.orders.get(&id) else { return Ok(()) };
         self.state.books[instrument.index()].note_day(order);
         let side = order.side;
-        match order.kind {
+        match standing(order) {
             OrderKind::Market => self.fill_at(id, point, moment, out)?,
             OrderKind::Limit { price } => {
-                if point.takes(side, price) && !order.post_only {
-                    self.fill_at(id, point, moment, out)?;
+                if point.takes(side, price) {
+                    if order.post_only {
+                        // It did not take when it came, so the market moved through it while it rested.
+                        self.fill(id, point.at_rest(side, price), Liquidity::Maker, moment, out)?;
+                    } else {
+                        self.fill_at(id, point, moment, out)?;
+                    }
                 }
             }
             OrderKind::Stop { trigger } | OrderKind::StopLimit { trigger, .. } => {
@@ -197,11 +208,12 @@ impl SimVenue {
                     return self.trigger(id, point.at(side), moment, out);
                 }
             }
-            OrderKind::TrailingStop { offset, trigger: None } => {
-                let trigger = trailed(side, point.at(side), offset, tick);
-                order.kind = OrderKind::TrailingStop { offset, trigger: Some(trigger) };
+            OrderKind::TrailingStop { trigger, .. } => {
+                if trigger.is_some_and(|trigger| point.reaches_stop(side, trigger)) {
+                    return self.trigger(id, point.at(side), moment, out);
+                }
+                self.trail(id, point, moment, out)?;
             }
-            OrderKind::TrailingStop { .. } => {}
         }
         self.rest_or_end(id, instrument, moment, out)
     }
@@ -321,8 +333,7 @@ impl SimVenue {
     fn trail(
         &mut self,
         id: OrderId,
-        sell_at: Price,
-        buy_at: Price,
+        point: Point,
         moment: &mut Moment,
         out: &mut Outbox<OrderEvent>,
     ) -> Result<(), Fault> {
@@ -330,9 +341,8 @@ impl SimVenue {
         let OrderKind::TrailingStop { offset, trigger } = order.kind else { return Ok(()) };
         let tick = self.state.ledger.instrument(order.instrument).price_increment;
         let side = order.side;
-        let price = if side == Side::Sell { sell_at } else { buy_at };
-        let reached = Point { buy_at, sell_at, at_limit: false };
-        if trigger.is_some_and(|trigger| reached.reaches_stop(side, trigger)) {
+        let price = point.at(side);
+        if trigger.is_some_and(|trigger| point.reaches_stop(side, trigger)) {
             return self.trigger(id, price, moment, out);
         }
         let next = trailed(side, price, offset, tick);

@@ -136,6 +136,11 @@ impl SimVenue {
         self.state.fills_over_volume
     }
 
+    /// The orders that work, by id.
+    pub fn orders(&self) -> impl Iterator<Item = &Order> {
+        self.state.orders.values()
+    }
+
     /// How many orders work.
     pub fn working(&self) -> usize {
         self.state.orders.len()

@@ -2,6 +2,8 @@
 //! text to compare with.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod random;
+
 use serde::{Deserialize, Serialize};
 use tradeflow_actors::actor::Fault;
 use tradeflow_actors::cell::{PaperCell, RunTables};

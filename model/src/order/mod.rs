@@ -30,6 +30,7 @@ pub enum Side {
 
 impl Side {
     /// The other side.
+    #[inline]
     pub fn opposite(self) -> Self {
         match self {
             Self::Buy => Self::Sell,
@@ -38,6 +39,7 @@ impl Side {
     }
 
     /// +1 for buy, −1 for sell.
+    #[inline]
     pub fn sign(self) -> i64 {
         match self {
             Self::Buy => 1,
@@ -118,6 +120,7 @@ impl OrderKind {
     }
 
     /// The limit price, where it has one.
+    #[inline]
     pub fn limit_price(&self) -> Option<Price> {
         match *self {
             Self::Limit { price } | Self::StopLimit { price, .. } => Some(price),
@@ -126,6 +129,7 @@ impl OrderKind {
     }
 
     /// The trigger, where it has one.
+    #[inline]
     pub fn trigger(&self) -> Option<Price> {
         match *self {
             Self::Stop { trigger } | Self::StopLimit { trigger, .. } => Some(trigger),
@@ -219,11 +223,13 @@ pub struct Order {
 
 impl Order {
     /// Quantity still to be filled.
+    #[inline]
     pub fn leaves(&self) -> Qty {
         Qty::from_raw(self.qty.raw() - self.filled.raw())
     }
 
     /// Whether nothing can happen to it any more.
+    #[inline]
     pub fn is_closed(&self) -> bool {
         self.status.is_terminal()
     }

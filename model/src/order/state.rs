@@ -60,6 +60,7 @@ impl OrderStatus {
     ];
 
     /// Whether nothing can follow.
+    #[inline]
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Denied | Self::Rejected | Self::Filled | Self::Cancelled | Self::Expired)
     }
