@@ -15,6 +15,7 @@ import pytest
 from conftest import BINARY, backtest, sma_cross_arguments, tradeflow, tradeflow_ok
 from running import PATIENCE, Running, wait_for_end
 
+ACCOUNTS = 30  # of the long run
 TABLES = ("equity", "fills", "orders", "positions", "trades")
 
 
@@ -31,7 +32,7 @@ def accounts(symbols: str, count: int) -> str:
 def long_run(sample_catalog, tmp_path_factory) -> list:
     """A run of several seconds: long enough to be stopped on its way."""
     file = tmp_path_factory.mktemp("long") / "long.toml"
-    file.write_text(accounts('"SAMPLE-BTC"', 60))
+    file.write_text(accounts('"SAMPLE-BTC"', ACCOUNTS))
     return ["backtest", file, "--catalog", sample_catalog]
 
 
@@ -79,7 +80,7 @@ def only_folder(out: Path) -> Path:
 
 def test_two_processes_give_what_one_gives_and_write_it_once(sample_catalog, tmp_path):
     run = tmp_path / "run.toml"
-    run.write_text(accounts('"SAMPLE-FUT"', 7))
+    run.write_text('from = "2024-03-15"\n' + accounts('"SAMPLE-BTC"', 7))
     one = backtest(run, "--catalog", sample_catalog, "--out", tmp_path / "one")
     two = backtest(run, "--catalog", sample_catalog, "--out", tmp_path / "two", "--processes", 2, "--workers", 2)
     assert two["digest"] == one["digest"]
@@ -93,7 +94,7 @@ def test_two_processes_give_what_one_gives_and_write_it_once(sample_catalog, tmp
 
 def test_processes_started_by_hand(sample_catalog, tmp_path):
     run = tmp_path / "run.toml"
-    run.write_text(accounts('"SAMPLE-FUT"', 5))
+    run.write_text('from = "2024-03-15"\n' + accounts('"SAMPLE-BTC"', 5))
     common = ["backtest", run, "--catalog", sample_catalog, "--hosts", hosts(), "--json"]
     first, second = by_hand(*([*common, "--process", n, "--out", tmp_path / f"out{n}"] for n in (0, 1)))
     assert (first.returncode, second.returncode) == (0, 0), (first.stderr, second.stderr)
@@ -237,7 +238,7 @@ def test_a_stop_keeps_what_is_done(long_run, whole, tmp_path, stop, flags):
         accounts_seen.add(account)
         prefix = full_by_account[account].head(len(curve))
         pd.testing.assert_frame_equal(curve.reset_index(drop=True), prefix.reset_index(drop=True))
-    assert len(accounts_seen) == 60
+    assert len(accounts_seen) == ACCOUNTS
     fills, all_fills = (pd.read_parquet(f / "fills.parquet") for f in (folder, whole))
     assert len(fills) == (all_fills.ts <= stopped_at).sum()
 
