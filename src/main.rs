@@ -33,6 +33,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    end_quietly_on_a_closed_pipe();
     let done = match Cli::parse().command {
         Command::Backtest(args) => backtest::run(*args),
         Command::Import(args) => import::run(*args),
@@ -44,4 +45,17 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Standard output may be closed early, as by `| head`. Rust reports that as a panic in `println!`; to a user it is no
+/// error.
+fn end_quietly_on_a_closed_pipe() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if text.starts_with("failed printing to stdout: Broken pipe") {
+            std::process::exit(141); // as a program that ends by SIGPIPE
+        }
+        usual(info);
+    }));
 }

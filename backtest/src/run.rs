@@ -103,6 +103,39 @@ pub fn digest(
     Ok(cells.map(|cells| run_digest(plan, &cells)))
 }
 
+/// A plan in parts, by name: short ones as they are, long ones by their digest. Processes of a cluster that were given
+/// different plans name the part that differs.
+pub fn plan_parts(plan: &RunPlan) -> Vec<(String, String)> {
+    /// All parts have to fit into one message; what comes after is compared as a whole.
+    const CELLS_MAX: usize = 300;
+    let mut parts = vec![
+        ("start (from)".to_owned(), plan.from.to_string()),
+        ("end (to)".to_owned(), plan.to.to_string()),
+        ("seed".to_owned(), plan.seed.to_string()),
+        ("batch_rows".to_owned(), plan.batch_rows.to_string()),
+        ("window_batches".to_owned(), plan.window_batches.to_string()),
+        part("list of instruments".to_owned(), &plan.instruments),
+        ("data".to_owned(), format!("of digest {}", plan.data_digest())),
+        part("list of series".to_owned(), &plan.series),
+        ("number of accounts".to_owned(), plan.cells.len().to_string()),
+    ];
+    for cell in plan.cells.iter().take(CELLS_MAX) {
+        let of = |what: &str| format!("{what} of account {}", cell.account.id);
+        parts.push(part(of("setting"), &cell.account));
+        parts.push(part(of("venue"), &cell.venue));
+        parts.push(part(of("risk limits"), &cell.risk));
+        parts.extend(cell.strategies.iter().map(|s| part(of(&format!("strategy {}", s.id)), s)));
+    }
+    parts
+}
+
+/// A part of a plan with its value, or its digest where that is long.
+fn part(name: String, value: &impl serde::Serialize) -> (String, String) {
+    const SHOWN_MAX: usize = 400;
+    let text = serde_json::to_string(value).ok().filter(|text| text.len() <= SHOWN_MAX);
+    (name, text.unwrap_or_else(|| format!("of digest {}", Digest::of_json(value))))
+}
+
 fn drive(
     plan: &Arc<RunPlan>,
     catalog: &Catalog,

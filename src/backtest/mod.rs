@@ -22,6 +22,7 @@ use tradeflow_backtest::config::{RunConfig, from_toml};
 use tradeflow_backtest::dataflow::{Cluster, spawn_local};
 use tradeflow_backtest::planning::{self, Planned};
 use tradeflow_backtest::run::{self, Driver, RunError};
+use tradeflow_model::plan::RunPlan;
 use tradeflow_storage::catalog::Catalog;
 
 const EXAMPLES: &str = "\
@@ -119,11 +120,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             std::process::exit(130); // asked twice: leave at once; nothing unfinished is in its place
         }
     })?;
-    let cluster = cluster(&args, *plan.config_digest().as_bytes())?;
+    let cluster = cluster(&args, &plan)?;
     let first = cluster.process == 0;
     let driver = Driver::Dataflow(Box::new(cluster));
     if args.digest_only {
-        if let Some(digest) = ended(run::digest(&plan, &catalog, driver, &stop)) {
+        let digest = ended(run::digest(&plan, &catalog, driver, &stop));
+        if stop.load(Ordering::SeqCst) {
+            eprintln!("stopped; a part of a run has no digest to compare");
+            return Ok(ExitCode::from(130));
+        }
+        if let Some(digest) = digest {
             println!("{digest}");
         }
         return Ok(ExitCode::SUCCESS);
@@ -157,29 +163,40 @@ fn configuration(args: &Args) -> anyhow::Result<RunConfig> {
 }
 
 /// The processes and threads that the flags ask for. Processes on this machine are started here.
-fn cluster(args: &Args, plan_digest: [u8; 32]) -> anyhow::Result<Cluster> {
+fn cluster(args: &Args, plan: &RunPlan) -> anyhow::Result<Cluster> {
     let workers = usize::from(args.workers);
-    if !args.hosts.is_empty() {
-        return Ok(Cluster::member(args.process, args.hosts.clone(), workers, plan_digest));
-    }
-    Ok(spawn_local(usize::from(args.processes), workers, plan_digest, member_command)?)
+    let plan_digest = *plan.config_digest().as_bytes();
+    let mut cluster = if args.hosts.is_empty() {
+        spawn_local(usize::from(args.processes), workers, plan_digest, member_command)?
+    } else {
+        Cluster::member(args.process, args.hosts.clone(), workers, plan_digest)
+    };
+    cluster.plan_parts = run::plan_parts(plan);
+    Ok(cluster)
 }
 
 /// The command line of a further process on this machine: this one's, with its place in the cluster.
 fn member_command(process: usize, hosts: &[String]) -> std::process::Command {
+    let mut command = this_program(&["--processes"], &["--json"]);
+    command.args(["--hosts", &hosts.join(","), "--process", &process.to_string()]);
+    command.stdout(std::process::Stdio::null());
+    command
+}
+
+/// This program with its own arguments, but without some: flags that are followed by a value, and flags that are not.
+fn this_program(with_value: &[&str], alone: &[&str]) -> std::process::Command {
     let program = std::env::current_exe().unwrap_or_else(|_| "tradeflow".into());
     let mut command = std::process::Command::new(program);
-    let mut given = std::env::args_os().skip(1).peekable();
+    let mut given = std::env::args_os().skip(1);
     while let Some(argument) = given.next() {
         let text = argument.to_string_lossy();
-        if text == "--processes" {
+        let name = text.split_once('=').map_or(text.as_ref(), |(name, _)| name);
+        if with_value.contains(&text.as_ref()) {
             given.next();
-        } else if !(text.starts_with("--processes=") || text == "--verify") {
+        } else if !with_value.contains(&name) && !alone.contains(&text.as_ref()) {
             command.arg(argument);
         }
     }
-    command.args(["--hosts", &hosts.join(","), "--process", &process.to_string()]);
-    command.stdout(std::process::Stdio::null());
     command
 }
 

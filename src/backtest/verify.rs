@@ -1,6 +1,6 @@
 //! `--verify`: the digest of all outputs is the same from every driver.
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -27,8 +27,9 @@ pub fn run(plan: &Arc<RunPlan>, catalog: &Catalog, json: bool) -> anyhow::Result
     }
     let plan_digest = *plan.config_digest().as_bytes();
     let two = spawn_local(2, 2, plan_digest, |process, hosts| {
-        let mut command = super::member_command(process, hosts);
-        command.args(["--digest-only", "--workers", "2"]);
+        let mut command = own_plan();
+        command.args(["--hosts", &hosts.join(","), "--process", &process.to_string(), "--workers", "2"]);
+        command.stdout(Stdio::null());
         command
     })?;
     results.push(("2 processes of 2 workers".into(), digest(Driver::Dataflow(Box::new(two)))?));
@@ -57,11 +58,17 @@ pub fn run(plan: &Arc<RunPlan>, catalog: &Catalog, json: bool) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
+/// This program's own plan in another process, for its digest alone.
+fn own_plan() -> Command {
+    let mut command =
+        super::this_program(&["--workers", "--processes", "--hosts", "--process"], &["--verify", "--json"]);
+    command.arg("--digest-only");
+    command
+}
+
 /// The digest from a process that has nothing in common with this one but the command line.
 fn fresh() -> anyhow::Result<Digest> {
-    let mut command = Command::new(std::env::current_exe()?);
-    let given = std::env::args_os().skip(1).filter(|a| a != "--verify" && a != "--json");
-    let done = command.args(given).arg("--digest-only").output().context("a fresh process")?;
+    let done = own_plan().output().context("a fresh process")?;
     if !done.status.success() {
         bail!("a fresh process failed: {}", String::from_utf8_lossy(&done.stderr).trim());
     }

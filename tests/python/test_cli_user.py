@@ -3,13 +3,14 @@
 import hashlib
 import json
 import shutil
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 import markets
-from conftest import Imported, backtest, import_arguments, sma_cross_arguments, tradeflow, tradeflow_ok
+from conftest import BINARY, Imported, backtest, import_arguments, sma_cross_arguments, tradeflow, tradeflow_ok
 
 KEYS = {"digest", "bars", "trades", "final_equity", "total_return", "max_drawdown", "fees", "seconds", "results"}
 
@@ -145,3 +146,12 @@ def assert_error(done, *words):
 def contents(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_output_that_is_not_read_to_its_end_is_no_error():
+    """As with `| head`: the reader closes the pipe before the program writes."""
+    command = [str(BINARY), "strategies", "--json"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 141

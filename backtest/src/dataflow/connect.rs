@@ -52,6 +52,7 @@ struct Shape {
     window_batches: u64,
     shards: usize,
     plan_digest: [u8; 32],
+    plan_parts: Vec<(String, String)>,
 }
 
 impl Shape {
@@ -73,11 +74,11 @@ impl Shape {
         }
         if self.plan_digest != other.plan_digest {
             let (theirs, ours) = (hex(&other.plan_digest), hex(&self.plan_digest));
-            return tell(
-                "a plan with digest",
-                format!("{theirs}…"),
-                format!("{ours}… (start all with one run file and equal data)"),
-            );
+            let advice = "start all with one run file and equal data";
+            if let Some((theirs, ours)) = self.different_part(other) {
+                return Some(format!("it has another plan: {theirs}, ours {ours} ({advice})"));
+            }
+            return tell("a plan with digest", format!("{theirs}…"), format!("{ours}… ({advice})"));
         }
         if self.window_batches != other.window_batches {
             return tell("a window of", other.window_batches.to_string(), self.window_batches.to_string());
@@ -86,6 +87,17 @@ impl Shape {
             return tell("a number of shards of", other.shards.to_string(), self.shards.to_string());
         }
         None
+    }
+
+    /// The first part of the plan that differs: theirs with its name, and ours.
+    fn different_part(&self, other: &Self) -> Option<(String, String)> {
+        let of = |parts: &[(String, String)], name: &str| {
+            parts.iter().find(|(known, _)| known == name).map_or("none", |(_, value)| value).to_owned()
+        };
+        let names = self.plan_parts.iter().chain(&other.plan_parts).map(|(name, _)| name);
+        names.map(|name| (name, of(&other.plan_parts, name), of(&self.plan_parts, name))).find_map(
+            |(name, theirs, ours)| (theirs != ours).then(|| (format!("its {name} is {theirs}"), ours)),
+        )
     }
 }
 
@@ -140,6 +152,7 @@ impl<'a> Joining<'a> {
                 window_batches: shared.window_batches,
                 shards,
                 plan_digest: cluster.plan_digest,
+                plan_parts: cluster.plan_parts.clone(),
             },
             deadline: Instant::now() + cluster.timeouts.connect,
             data: cluster.hosts.iter().map(|_| None).collect(),

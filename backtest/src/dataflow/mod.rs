@@ -70,6 +70,8 @@ pub struct Cluster {
     pub hosts: Vec<String>,
     /// What must be equal in all processes for their outputs to fit together.
     pub plan_digest: [u8; 32],
+    /// The same in words, name and value of each part, so that a difference can be named; may be empty.
+    pub plan_parts: Vec<(String, String)>,
     /// How long to wait for others.
     pub timeouts: Timeouts,
     listener: Option<TcpListener>,
@@ -85,7 +87,8 @@ impl Cluster {
     /// This process as one of `hosts`.
     pub fn member(process: usize, hosts: Vec<String>, workers: usize, plan_digest: [u8; 32]) -> Self {
         let timeouts = Timeouts::default();
-        Self { workers, process, hosts, plan_digest, timeouts, listener: None, local: None }
+        let plan_parts = Vec::new();
+        Self { workers, process, hosts, plan_digest, plan_parts, timeouts, listener: None, local: None }
     }
 
     /// Index and process id of the children that [`spawn_local`] started.

@@ -1,13 +1,24 @@
 //! A folder that appears whole or not at all.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use tradeflow_model::plan::RunPlan;
 
+/// How the names of working folders end.
+const PARTIAL: &str = ".partial";
+/// The lock file of a working folder.
+const LOCK: &str = ".lock";
+
 /// Where a run's results go: written beside their place under a working name, and put there when they are complete.
+///
+/// While it is written its lock file is locked. A process that was killed leaves a working folder that nobody locks; the
+/// next run under the same folder removes it.
 #[derive(Debug)]
 pub struct ResultFolder {
     working: PathBuf,
+    /// Held until the folder is in its place.
+    _lock: File,
     place: PathBuf,
     kept: bool,
 }
@@ -42,9 +53,13 @@ impl ResultFolder {
     /// # Errors
     /// When it can't be made.
     pub fn create(out: &Path, name: &str) -> Result<Self, String> {
-        let working = out.join(format!(".{name}.{}.partial", std::process::id()));
-        std::fs::create_dir_all(&working).map_err(|error| format!("{}: {error}", working.display()))?;
-        Ok(Self { working, place: out.join(name), kept: false })
+        let working = out.join(format!(".{name}.{}{PARTIAL}", std::process::id()));
+        let failed = |error: std::io::Error| format!("{}: {error}", working.display());
+        std::fs::create_dir_all(&working).map_err(failed)?;
+        let lock = File::create(working.join(LOCK)).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        remove_abandoned(out);
+        Ok(Self { working, _lock: lock, place: out.join(name), kept: false })
     }
 
     /// Where to write.
@@ -60,6 +75,7 @@ impl ResultFolder {
         let failed = |error: std::io::Error| format!("{}: {error}", self.place.display());
         let old = self.working.with_extension("old");
         let had_old = self.place.exists();
+        std::fs::remove_file(self.working.join(LOCK)).map_err(failed)?;
         if had_old {
             std::fs::rename(&self.place, &old).map_err(failed)?;
         }
@@ -69,6 +85,22 @@ impl ResultFolder {
             std::fs::remove_dir_all(&old).map_err(failed)?;
         }
         Ok(self.place.clone())
+    }
+}
+
+/// Removes the working folders of processes that were killed. That one can't be removed is no error of this run.
+fn remove_abandoned(out: &Path) {
+    for entry in std::fs::read_dir(out).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if !(name.starts_with('.') && name.ends_with(PARTIAL)) {
+            continue;
+        }
+        // Without a lock file it may be about to get one, or about to be put in its place.
+        let abandoned = File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
+        if abandoned {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
