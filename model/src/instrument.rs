@@ -170,10 +170,13 @@ impl Instrument {
 
     /// The factor that turns raw price × raw quantity into raw [`Money`]; `None` when it is not a whole number.
     pub fn notional_factor(&self) -> Option<i128> {
-        let multiplier = self.multiplier.normalize();
-        let scales = u32::from(self.price_scale) + u32::from(self.size_scale) + multiplier.scale();
+        let scales = u32::from(self.price_scale) + u32::from(self.size_scale);
         let shift = u32::from(Money::SCALE).checked_sub(scales)?;
-        multiplier.mantissa().checked_mul(10_i128.pow(shift))
+        if self.multiplier == Decimal::ONE {
+            return Some(i128::from(pow10(shift as u8))); // nearly always, and on the hot path
+        }
+        let multiplier = self.multiplier.normalize();
+        multiplier.mantissa().checked_mul(10_i128.pow(shift.checked_sub(multiplier.scale())?))
     }
 
     /// The value of `qty` at `price`, in the settlement currency, with the sign of their product.
