@@ -58,7 +58,10 @@ fn simulate(order: &Told, bars: &[tradeflow_model::Bar]) -> Option<(i64, i64)> {
     None
 }
 
-fn flow(seed: u64, minutes: usize) -> (Vec<(When, Act)>, Vec<Told>, Vec<MarketEvent>, Setup) {
+/// A script, its orders one by one, the market, and the plan.
+type Flow = (Vec<(When, Act)>, Vec<Told>, Vec<MarketEvent>, Setup);
+
+fn flow(seed: u64, minutes: usize) -> Flow {
     let mut dice = Dice(seed);
     let setup = Setup::stock(&[bars_of("1m")]).cash(1_000_000_000).margin(100);
     let events = random::random_market(&setup, &mut dice, minutes);
@@ -75,7 +78,7 @@ fn flow(seed: u64, minutes: usize) -> (Vec<(When, Act)>, Vec<Told>, Vec<MarketEv
             if changes {
                 let n = dice.below(told.len() as u64) as usize;
                 // The last thing said of the order must have been said before.
-                let (from, Some(kind)) = told[n].versions.last().unwrap().clone() else { continue };
+                let (from, Some(kind)) = *told[n].versions.last().unwrap() else { continue };
                 if from >= now.as_nanos() {
                     continue;
                 }

@@ -180,7 +180,12 @@ fn plan_of(workload: Workload) -> RunPlan {
     };
     RunPlan {
         instruments: vec![stock],
-        series: vec![SeriesPlan { instrument: InstrumentId(0), kind: bars, start: Timestamp::MIN, files: Vec::new() }],
+        series: vec![SeriesPlan {
+            instrument: InstrumentId(0),
+            kind: bars,
+            start: Timestamp::MIN,
+            files: Vec::new(),
+        }],
         from: Timestamp::MIN,
         to: Timestamp::MAX,
         batch_rows: 16_384,
