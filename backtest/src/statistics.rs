@@ -179,7 +179,7 @@ pub struct TradeStatistics {
 impl Statistics {
     /// Of a cell at its start.
     pub fn new(run: &RunPlan, cell: &CellPlan) -> Self {
-        let start = balance(cell).to_f64();
+        let start = balance(cell);
         Self {
             curve: Curve::new(start, days_a_year(run)),
             instruments: run.instruments.clone(),
@@ -269,7 +269,7 @@ pub struct TotalCurve {
 impl TotalCurve {
     /// Of a run at its start.
     pub fn new(plan: &RunPlan) -> Self {
-        let start = plan.cells.iter().map(|cell| balance(cell).to_f64()).sum();
+        let start = plan.cells.iter().map(|cell| balance(cell)).sum();
         Self {
             curve: Curve::new(start, days_a_year(plan)),
             trace: Trace::new(start),
@@ -302,8 +302,10 @@ impl TotalCurve {
     }
 }
 
-fn balance(cell: &CellPlan) -> Money {
-    Money::from_decimal(cell.account.balance).unwrap_or_default()
+/// The float nearest to the starting balance, as the points' are to theirs: a start one float off would make a return,
+/// and a Sharpe ratio, where nothing was traded.
+fn balance(cell: &CellPlan) -> f64 {
+    cell.account.balance.to_string().parse().unwrap_or_default()
 }
 
 fn days_a_year(plan: &RunPlan) -> f64 {

@@ -187,13 +187,17 @@ fn warnings(out: &mut String, summary: &Summary) {
 fn tiles(out: &mut String, summary: &Summary, gathered: &Gathered) {
     let currency = summary.currency.as_deref();
     let (curve, trades) = (&summary.statistics, &summary.trade_statistics);
-    let code = Escaped(currency.unwrap_or_default());
+    let in_currency = |name: &str| match currency {
+        Some(code) => format!("{name}, {}", Escaped(code)),
+        None => name.to_owned(),
+    };
+    let (final_name, fees_name) = (in_currency("Final equity"), in_currency("Fees"));
     let deepest = gathered.total.as_ref().and_then(Trace::deepest);
     let days = |d: Drawdown| format!("{} to {}", &time(d.from)[..10], &time(d.to)[..10]);
     let tiles = [
         (
-            "Final equity",
-            format!("{} <small>{code}</small>", amount(summary.final_equity, currency)),
+            final_name.as_str(),
+            amount(summary.final_equity, currency),
             "",
             format!("from {}", amount(summary.initial_equity, currency)),
         ),
@@ -220,8 +224,8 @@ fn tiles(out: &mut String, summary: &Summary, gathered: &Gathered) {
             },
         ),
         (
-            "Fees",
-            format!("{} <small>{code}</small>", amount(summary.fees, currency)),
+            fees_name.as_str(),
+            amount(summary.fees, currency),
             "",
             format!("{} of initial equity", percent(summary.fees / summary.initial_equity)),
         ),

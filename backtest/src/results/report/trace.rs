@@ -296,7 +296,8 @@ mod tests {
                 peak = peak.max(*equity);
                 let depth = (peak - equity) / peak;
                 deepest = deepest.max(depth);
-                let column = &mut expected[((ts - points[0].0) >> trace.shift) as usize];
+                let past = i128::from(*ts) - i128::from(points[0].0);
+                let column = &mut expected[(past >> trace.shift) as usize];
                 column.0.push(*equity);
                 column.1 = column.1.max(depth);
             }
