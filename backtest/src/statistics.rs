@@ -101,7 +101,7 @@ impl Curve {
         if self.first_ts.is_none() {
             self.first_ts = Some(ts);
             self.peak_ts = ts;
-            self.day = ts.div_euclid(NANOS_PER_DAY);
+            self.day = (ts - 1).div_euclid(NANOS_PER_DAY);
         }
         // A point at midnight ends the date before: it is the close of that date's last bar.
         if ts > (self.day + 1) * NANOS_PER_DAY {
