@@ -246,7 +246,8 @@ fn remote(url: &url::Url) -> Result<Place, String> {
 #[cfg(not(feature = "cloud"))]
 fn remote(url: &url::Url) -> Result<Place, String> {
     Err(format!(
-        "this program is built without object stores such as {:?}; build it with `--features cloud`, or give a folder",
+        "this program is built without object stores such as {:?}; build it with `cargo build --release --features cloud`, or \
+         give a folder",
         url.scheme()
     ))
 }
