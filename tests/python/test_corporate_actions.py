@@ -5,7 +5,8 @@ import csv
 import io
 import zipfile
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
+from fractions import Fraction
 
 import pandas as pd
 import pytest
@@ -60,8 +61,10 @@ def holder(history: list[Day], steps: list[Factor]) -> list[Decimal]:
             # A dividend lowers the factor before it by its share of the last close: paid on the shares held then.
             cash += shares * before.close * (1 - here.price / after.price)
             # Of shares there are only whole ones; what a split makes of the rest is paid out at the price after it.
-            ratio = after.split / here.split
-            whole = (shares * ratio).quantize(Decimal("0.001"), rounding=ROUND_HALF_EVEN) // 1
+            # Splits are ratios of small whole numbers, which the factors' seven digits stand for.
+            near = Fraction(after.split / here.split).limit_denominator(2000)
+            ratio = Decimal(near.numerator) / near.denominator
+            whole = Decimal(int(shares) * near.numerator // near.denominator)
             cash += (shares * ratio - whole) * before.close / ratio
             shares = whole
         equity.append(cash + shares * day.close)

@@ -74,7 +74,9 @@ def test_a_catalog_in_a_bucket_is_as_one_in_a_folder(cloud, server, generated, t
     listed = cloud("catalog", "ls", "--json", "--catalog", url)
     locally = cloud("catalog", "ls", "--json", "--catalog", generated.catalog)
     assert (listed.returncode, locally.returncode) == (0, 0), listed.stderr
-    assert json.loads(listed.stdout)[0]["rows"] == json.loads(locally.stdout)[0]["rows"] == len(generated.market.bars)
+    remote, local = (json.loads(done.stdout)["series"] for done in (listed, locally))
+    assert len(remote) == len(local) == 1
+    assert remote[0]["rows"] == local[0]["rows"] == len(generated.market.bars)
 
     digests = []
     for number, catalog in enumerate((url, generated.catalog)):

@@ -164,7 +164,8 @@ impl Store {
         };
         let found: Result<Vec<_>, _> =
             self.runtime.block_on(async { store.list(Some(&at)).try_collect().await });
-        let found = found.map_err(|source| CatalogError::Store { path: folder.into(), source })?;
+        let listed = || if folder.is_empty() { "listing the catalog".into() } else { folder.into() };
+        let found = found.map_err(|source| CatalogError::Store { path: listed(), source })?;
         let relative = |location: &Path| {
             let parts: Option<Path> = location.prefix_match(&prefix).map(|parts| parts.collect());
             parts.map(String::from)

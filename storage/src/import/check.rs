@@ -112,7 +112,7 @@ impl Importer<'_> {
             ));
         }
         if instrument.class != AssetClass::FxPair && session_check && gaps.outside > rows / 4 + 20 {
-            let class = instrument.class.name();
+            let class = format!("{:?}", instrument.class).to_lowercase();
             self.report.notes.push(format!(
                 "{} {name}: {} of {rows} bars start outside all sessions of class {}; is that right? \
                  (--class, --calendar)",
