@@ -42,9 +42,21 @@ fn main() -> ExitCode {
         Command::Strategies(args) => strategies::run(args),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", told(&error));
         ExitCode::FAILURE
     })
+}
+
+/// An error with its causes, without those that its own text already tells.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// Standard output may be closed early, as by `| head`. Rust reports that as a panic in `println!`; to a user it is no

@@ -192,6 +192,18 @@ impl Planner<'_> {
         };
         let Needs { series: needs, warm_up: warm_up_bars } =
             self.problems.check(&config.kind.place, kind.needs(&params))?;
+        if warm_up_bars > 0
+            && !matches!(self.main_kind(), SeriesKind::Bars { .. })
+            && needs.iter().any(|need| need.interval.is_none())
+        {
+            let what = format!(
+                "{} decides on bars, trades and quotes are none: name an interval, such as 1m (`tradeflow catalog \
+                 aggregate` makes bars of them)",
+                kind.name
+            );
+            self.problems.add(&self.config.data.place, what);
+            return None;
+        }
         let mut instruments = Vec::new();
         for symbol in &config.symbols {
             match names.get(&symbol.value) {

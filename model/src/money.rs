@@ -120,9 +120,11 @@ impl Money {
         }
     }
 
-    /// The nearest float, for statistics.
+    /// As a float, for statistics. Whole units up to 2⁵³ are exact: dividing the raw integer at once would round twice,
+    /// and 100,000 would come out below itself.
     pub fn to_f64(self) -> f64 {
-        self.0 as f64 / 1e18
+        let unit = 10_i128.pow(u32::from(Self::SCALE));
+        (self.0 / unit) as f64 + (self.0 % unit) as f64 / unit as f64
     }
 
     /// The integer at `scale` (at most 18) decimals, half to even; `None` when it needs more than 64 bits.
@@ -223,6 +225,14 @@ mod tests {
         assert_eq!(m.rounded(6), Some(1_000_000_000_000));
         assert_eq!(m.to_string(), "1000000.0000005");
         assert_eq!(Money::from_units(i64::MAX).rounded(6), None);
+    }
+
+    #[test]
+    fn whole_amounts_are_exact_floats() {
+        for units in [0, 1, -1, 100_000, -100_000, 1_000_000_007, 1 << 52] {
+            let amount = Money::from_decimal(Decimal::from(units)).unwrap();
+            assert_eq!(amount.to_f64(), units as f64);
+        }
     }
 
     proptest! {

@@ -32,7 +32,8 @@ def accounts(symbols: str, count: int) -> str:
 def long_run(sample_catalog, tmp_path_factory) -> list:
     """A run of several seconds: long enough to be stopped on its way."""
     file = tmp_path_factory.mktemp("long") / "long.toml"
-    file.write_text(accounts('"SAMPLE-BTC"', ACCOUNTS))
+    # Small batches: a stop takes effect between two of them.
+    file.write_text("batch_rows = 1024\n" + accounts('"SAMPLE-BTC"', ACCOUNTS))
     return ["backtest", file, "--catalog", sample_catalog]
 
 
@@ -406,3 +407,14 @@ def test_missing_data_is_told_with_what_there_is(sample_catalog, tmp_path):
         for word in words:
             assert word in done.stderr, f"{word!r} is not in: {done.stderr}"
     assert not (tmp_path / "out").exists()
+
+
+def test_strategies_on_bars_refuse_ticks(sample_catalog, tmp_path):
+    """They would wait for bars for ever."""
+    common = ["backtest", "--symbol", "SAMPLE-FX", "--interval", "quotes", "--catalog", sample_catalog, "--out", tmp_path / "out"]
+    done = tradeflow(*common, "--strategy", "sma_cross")
+    assert done.returncode == 1 and "--interval: sma_cross decides on bars" in done.stderr, done.stderr
+    assert not (tmp_path / "out").exists()
+    # Of the 130,211 quotes, each is an event of the run.
+    summary = backtest(*common[1:], "--strategy", "buy_and_hold", "--size", 1000, "--fee-bps", 0)
+    assert summary["ticks"] == 130_211 and len(pd.read_parquet(Path(summary["results"]) / "fills.parquet")) == 1

@@ -164,7 +164,8 @@ impl Store {
         };
         let found: Result<Vec<_>, _> =
             self.runtime.block_on(async { store.list(Some(&at)).try_collect().await });
-        let found = found.map_err(|source| CatalogError::Store { path: folder.into(), source })?;
+        let listed = || if folder.is_empty() { "listing the catalog".into() } else { folder.into() };
+        let found = found.map_err(|source| CatalogError::Store { path: listed(), source })?;
         let relative = |location: &Path| {
             let parts: Option<Path> = location.prefix_match(&prefix).map(|parts| parts.collect());
             parts.map(String::from)
@@ -246,7 +247,8 @@ fn remote(url: &url::Url) -> Result<Place, String> {
 #[cfg(not(feature = "cloud"))]
 fn remote(url: &url::Url) -> Result<Place, String> {
     Err(format!(
-        "this program is built without object stores such as {:?}; build it with `--features cloud`, or give a folder",
+        "this program is built without object stores such as {:?}; build it with `cargo build --release --features cloud`, or \
+         give a folder",
         url.scheme()
     ))
 }

@@ -111,6 +111,14 @@ impl Importer<'_> {
                 instrument.symbol, gaps.outside, self.layout.zone
             ));
         }
+        if instrument.class != AssetClass::FxPair && session_check && gaps.outside > rows / 4 + 20 {
+            let class = format!("{:?}", instrument.class).to_lowercase();
+            self.report.notes.push(format!(
+                "{} {name}: {} of {rows} bars start outside all sessions of class {}; is that right? \
+                 (--class, --calendar)",
+                instrument.symbol, gaps.outside, class
+            ));
+        }
         let text = |nanos: i64| Timestamp::from_nanos(nanos).to_string();
         Ok(SeriesReport {
             symbol: instrument.symbol.to_string(),

@@ -92,6 +92,9 @@ fn guess(symbol: &str) -> Option<(AssetClass, String, String)> {
         None => (upper.trim_end_matches("=X").to_owned(), false),
     };
     let letters: String = body.chars().filter(char::is_ascii_alphanumeric).collect();
+    if perpetual && COINS.contains(&letters.as_str()) {
+        return Some((AssetClass::Perpetual, letters, "USD".to_owned()));
+    }
     let quotes = COIN_QUOTES.iter().chain(CURRENCIES.iter());
     let (base, quote) = quotes
         .filter_map(|quote| letters.strip_suffix(quote).map(|base| (base, *quote)))
