@@ -340,6 +340,40 @@ impl BarColumns {
         }
     }
 
+    /// The bars of `rows`, as those of `series`: the loop of the hot path, which checks the bounds once.
+    ///
+    /// # Panics
+    /// When there are no such rows.
+    #[inline]
+    pub fn rows(
+        &self,
+        rows: std::ops::Range<usize>,
+        series: SeriesId,
+        instrument: InstrumentId,
+    ) -> impl Iterator<Item = Bar> + '_ {
+        let count = rows.len();
+        let ts_open = &self.ts_open[rows.clone()][..count];
+        let ts_event = &self.ts_event[rows.clone()][..count];
+        let ts_init = &self.ts_init[rows.clone()][..count];
+        let open = &self.open[rows.clone()][..count];
+        let high = &self.high[rows.clone()][..count];
+        let low = &self.low[rows.clone()][..count];
+        let close = &self.close[rows.clone()][..count];
+        let volume = &self.volume[rows][..count];
+        (0..count).map(move |row| Bar {
+            series,
+            instrument,
+            ts_open: Timestamp::from_nanos(ts_open[row]),
+            ts_event: Timestamp::from_nanos(ts_event[row]),
+            ts_init: Timestamp::from_nanos(ts_init[row]),
+            open: Price::from_raw(open[row]),
+            high: Price::from_raw(high[row]),
+            low: Price::from_raw(low[row]),
+            close: Price::from_raw(close[row]),
+            volume: Qty::from_raw(volume[row]),
+        })
+    }
+
     /// Appends a bar.
     pub fn push(&mut self, bar: &Bar) {
         self.ts_open.push(bar.ts_open.as_nanos());

@@ -210,9 +210,17 @@ impl Ledger {
             position.mark = price;
             return Ok(());
         }
-        let mut after = *position;
-        after.mark = price;
-        self.replace(id, after)?;
+        // The hot path: value, holdings and unrealized profit move by the same amount, and nothing else moves.
+        let (factor, _) = self.factors[id.index()];
+        let (old, new) = (i128::from(position.mark.raw()), i128::from(price.raw()));
+        let moved =
+            ((new - old) * i128::from(position.qty.raw())).checked_mul(factor).ok_or_else(|| overflow("a value"))?;
+        let before = position.value.raw();
+        position.mark = price;
+        position.value = Money::from_raw(before + moved);
+        self.holdings += moved;
+        self.unrealized += moved;
+        self.exposure += (before + moved).abs() - before.abs();
         self.assert_balance()
     }
 

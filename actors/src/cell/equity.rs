@@ -18,11 +18,13 @@ pub(super) struct EquityCurve {
     last: Option<i64>,
     /// End of that interval.
     until: i64,
+    /// Whether `until` is an end of an interval, and not yet the run's start.
+    aligned: bool,
 }
 
 impl EquityCurve {
     pub(super) fn new(interval_ns: i64, from: Timestamp) -> Self {
-        Self { interval_ns: interval_ns.max(1), last: None, until: from.as_nanos() }
+        Self { interval_ns: interval_ns.max(1), last: None, until: from.as_nanos(), aligned: false }
     }
 
     /// An event at `ts` is about to change the account: if it is in a new interval, the last one gets its point.
@@ -37,10 +39,21 @@ impl EquityCurve {
         let ts = ts.as_nanos();
         if ts > self.until {
             self.flush(account, columns, digest);
-            let into = (ts - 1).rem_euclid(self.interval_ns);
-            self.until = (ts - 1 - into).saturating_add(self.interval_ns);
+            self.until = self.end_of_interval(ts);
+            self.aligned = true;
         }
         self.last = Some(ts);
+    }
+
+    /// End of the interval that `ts` lies in. Ends are multiples of the length, so that from one to the next it takes no
+    /// division.
+    #[inline]
+    fn end_of_interval(&self, ts: i64) -> i64 {
+        if self.aligned && ts - self.until <= self.interval_ns {
+            return self.until.saturating_add(self.interval_ns);
+        }
+        let into = (ts - 1).rem_euclid(self.interval_ns);
+        (ts - 1 - into).saturating_add(self.interval_ns)
     }
 
     /// Gives the interval that is running its point.

@@ -354,11 +354,13 @@ impl Cell {
         ids: &mut IdMint,
         out: &mut Outbox<VenueCommand>,
     ) -> Result<(), Fault> {
-        let view = View { account: &self.account, orders: &self.orders };
+        let input = StrategyInput { event, view: View { account: &self.account, orders: &self.orders }, ids };
+        self.strategies[strategy.index()].handle(now, input, &mut self.intents)?;
+        if self.intents.is_empty() {
+            return Ok(());
+        }
+        // What comes of an intent may tell the strategy more, and lead to intents of its own: those go first.
         let mut wanted = std::mem::take(&mut self.intents);
-        let told =
-            self.strategies[strategy.index()].handle(now, StrategyInput { event, view, ids }, &mut wanted);
-        told?;
         while let Some(intent) = wanted.pop() {
             self.act(now, strategy, intent, ids, out)?;
         }

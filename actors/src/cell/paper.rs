@@ -125,8 +125,8 @@ impl PaperCell {
             let rows = run.start as usize..run.end as usize;
             match part.columns.as_ref() {
                 Columns::Bars(bars) => {
-                    for row in rows {
-                        self.on_event(&MarketEvent::Bar(bars.get(row, part.series, part.instrument)))?;
+                    for bar in bars.rows(rows, part.series, part.instrument) {
+                        self.on_event(&MarketEvent::Bar(bar))?;
                     }
                 }
                 columns => {

@@ -74,8 +74,8 @@ pub(super) struct Table {
     rows: usize,
 }
 
-/// Rows of a row group.
-const GROUP_ROWS: usize = 1 << 17;
+/// Rows of a row group: few enough that tables are encoded while the run goes on, and little is left for its end.
+const GROUP_ROWS: usize = 1 << 15;
 
 impl Table {
     /// Begins a table. A name that ends in `?` is of a column that may be empty.
