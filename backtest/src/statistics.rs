@@ -269,7 +269,7 @@ pub struct TotalCurve {
 impl TotalCurve {
     /// Of a run at its start.
     pub fn new(plan: &RunPlan) -> Self {
-        let start = plan.cells.iter().map(|cell| balance(cell)).sum();
+        let start = plan.cells.iter().map(balance).sum();
         Self {
             curve: Curve::new(start, days_a_year(plan)),
             trace: Trace::new(start),

@@ -116,7 +116,11 @@ fn check_nesting(html: &str) -> Vec<String> {
     let mut rest = html.strip_prefix("<!DOCTYPE html>").expect("a doctype");
     let (mut open, mut seen): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     while let Some(at) = rest.find('<') {
-        assert!(!rest[..at].contains('>') || open.last().is_some_and(|name| name == "style"), "{}", &rest[..at]);
+        assert!(
+            !rest[..at].contains('>') || open.last().is_some_and(|name| name == "style"),
+            "{}",
+            &rest[..at]
+        );
         let end = at + rest[at..].find('>').expect("a tag that ends");
         let tag = &rest[at + 1..end];
         rest = &rest[end + 1..];
@@ -133,7 +137,10 @@ fn check_nesting(html: &str) -> Vec<String> {
     }
     assert!(open.is_empty(), "never closed: {open:?}");
     for entity in html.split('&').skip(1) {
-        assert!(["lt;", "gt;", "amp;", "quot;", "#39;"].iter().any(|known| entity.starts_with(known)), "{entity:.20}");
+        assert!(
+            ["lt;", "gt;", "amp;", "quot;", "#39;"].iter().any(|known| entity.starts_with(known)),
+            "{entity:.20}"
+        );
     }
     seen
 }
