@@ -213,8 +213,9 @@ impl Ledger {
         // The hot path: value, holdings and unrealized profit move by the same amount, and nothing else moves.
         let (factor, _) = self.factors[id.index()];
         let (old, new) = (i128::from(position.mark.raw()), i128::from(price.raw()));
-        let moved =
-            ((new - old) * i128::from(position.qty.raw())).checked_mul(factor).ok_or_else(|| overflow("a value"))?;
+        let moved = ((new - old) * i128::from(position.qty.raw()))
+            .checked_mul(factor)
+            .ok_or_else(|| overflow("a value"))?;
         let before = position.value.raw();
         position.mark = price;
         position.value = Money::from_raw(before + moved);
