@@ -1,5 +1,5 @@
 """A run of the real program that is watched, stopped or killed on its way. Nothing here sleeps: every wait is for an
-event, and ends after `PATIENCE` seconds, which is far more than any of them may take."""
+event, and ends once nothing has happened for `PATIENCE` seconds, which is far more than any of them may take."""
 
 import os
 import pty
@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from conftest import BINARY
@@ -61,13 +62,30 @@ class Running:
         path = Path(f"/proc/{self.process.pid}/task")
         return [int(child) for task in path.iterdir() for child in (task / "children").read_text().split()]
 
+    def threads(self) -> list[str]:
+        """Names of the threads there are now."""
+        names = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            try:
+                names.append((task / "comm").read_text().strip())
+            except (FileNotFoundError, ProcessLookupError):  # it has just ended
+                continue
+        return names
+
     def end(self) -> tuple[int, str, str]:
         """Waits for the end: exit status, standard output, and all that the terminal showed."""
         self.deadline = time.monotonic() + PATIENCE
-        out, _ = self.process.communicate(timeout=PATIENCE)
-        while self.read():
-            pass
-        return self.process.returncode, out.decode(), self.shown
+        # Both are read at once: a terminal or a pipe that nobody reads fills up, and the program would wait for us.
+        with ThreadPoolExecutor(1) as other:
+            out = other.submit(self.process.stdout.read)
+            try:
+                while self.read():
+                    pass
+            except BaseException:
+                os.killpg(self.process.pid, signal.SIGKILL)  # so that the other thread ends too
+                raise
+            status = self.process.wait(PATIENCE)
+            return status, out.result(PATIENCE).decode(), self.shown
 
 
 def wait_for_end(pid: int, pidfd: int):
