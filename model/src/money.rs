@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn whole_amounts_are_exact_floats() {
-        for units in [0, 1, -1, 100_000, -100_000, 1_000_000_007, 1 << 52] {
+        for units in [0, 1, -1, 100_000, -100_000, 1_000_000_007, 1_i64 << 52] {
             let amount = Money::from_decimal(Decimal::from(units)).unwrap();
             assert_eq!(amount.to_f64(), units as f64);
         }
