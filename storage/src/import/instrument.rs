@@ -330,15 +330,10 @@ mod tests {
             ("EURUSD=X", AssetClass::FxPair, "EUR", "USD"),
             ("USDJPY", AssetClass::FxPair, "USD", "JPY"),
             ("XAUUSD", AssetClass::FxPair, "XAU", "USD"),
-            ("BTC-PERP", AssetClass::Perpetual, "", ""),
+            ("BTC-PERP", AssetClass::Perpetual, "BTC", "USD"),
             ("BTCUSDT-PERP", AssetClass::Perpetual, "BTC", "USDT"),
         ] {
-            let guessed = guess(symbol);
-            if base.is_empty() {
-                assert_eq!(guessed, None, "{symbol}");
-                continue;
-            }
-            assert_eq!(guessed, Some((class, base.into(), quote.into())), "{symbol}");
+            assert_eq!(guess(symbol), Some((class, base.into(), quote.into())), "{symbol}");
         }
         for equity in ["GOOG", "SPY", "AAPL", "BRK.B", "ETHE", "META", "GBTC"] {
             assert_eq!(guess(equity), None, "{equity}");
