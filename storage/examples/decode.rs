@@ -1,8 +1,9 @@
 //! How long the `parquet` crate alone takes to decode a series: the yardstick of the benchmarks.
 //!
-//! `decode CATALOG SYMBOL INTERVAL FROM TO [--runs N]` reads the files of the bars whose month or year overlaps
+//! `decode CATALOG SYMBOL INTERVAL FROM TO [--runs N] [--as-is]` reads the files of the bars whose month or year overlaps
 //! `FROM..TO` with `ParquetRecordBatchReader`, one file after another on one thread, the columns that a backtest reads,
-//! prices and quantities as 64-bit decimals (the cheapest form the crate has for them). No reader code of TradeFlow is
+//! prices and quantities as 64-bit decimals (the cheapest form the crate has for them), or with `--as-is` as the 128-bit
+//! decimals that it gives to whoever does not ask for another form. No reader code of TradeFlow is
 //! involved but the listing of the files. Prints `{"rows":…,"seconds":…}`, the best of N runs (5 by default).
 
 use std::fs::File;
@@ -31,8 +32,10 @@ fn main() -> Result<(), Failure> {
         runs = arguments.get(at + 1).ok_or("--runs takes a number")?.parse()?;
         arguments.drain(at..at + 2);
     }
+    let as_is =
+        arguments.iter().position(|argument| argument == "--as-is").map(|at| arguments.remove(at)).is_some();
     let [catalog, symbol, interval, from, to] = &arguments[..] else {
-        return Err("usage: decode CATALOG SYMBOL INTERVAL FROM TO [--runs N]".into());
+        return Err("usage: decode CATALOG SYMBOL INTERVAL FROM TO [--runs N] [--as-is]".into());
     };
     let key = SeriesKey::bars(Symbol::new(symbol.as_str())?, interval.parse()?, PriceType::Last);
     let (from, to): (Timestamp, Timestamp) = (from.parse()?, to.parse()?);
@@ -42,7 +45,7 @@ fn main() -> Result<(), Failure> {
         let start = Instant::now();
         let mut rows = 0;
         for info in &files {
-            rows += decode(&Path::new(catalog).join(&info.file.path))?;
+            rows += decode(&Path::new(catalog).join(&info.file.path), as_is)?;
         }
         let seconds = start.elapsed().as_secs_f64();
         best = Some(best.filter(|(_, least)| *least <= seconds).unwrap_or((rows, seconds)));
@@ -53,9 +56,10 @@ fn main() -> Result<(), Failure> {
 }
 
 /// Decodes a file and counts its rows.
-fn decode(path: &Path) -> Result<usize, Failure> {
+fn decode(path: &Path, as_is: bool) -> Result<usize, Failure> {
     let file = File::open(path)?;
     let found = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
+    let narrow = |field: &Field| if as_is { field.clone() } else { narrow(field) };
     let fields: Vec<Field> = found.schema().fields().iter().map(|field| narrow(field)).collect();
     let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields)));
     let metadata = ArrowReaderMetadata::try_new(found.metadata().clone(), options)?;
