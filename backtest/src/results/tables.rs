@@ -185,7 +185,7 @@ impl Tables {
         })
     }
 
-    /// Writes what a cell put out; returns its points of the equity curve, rounded as they are in the table.
+    /// Writes what a cell put out; returns its points of the equity curve.
     pub(super) fn take(&mut self, cell: usize, output: CellOutput) -> Result<Points, String> {
         output.orders.iter().try_for_each(|order| self.order(cell, order))?;
         output.fills.iter().try_for_each(|fill| self.fill(cell, fill))?;
@@ -197,10 +197,10 @@ impl Tables {
     fn curve(&mut self, cell: usize, equity: EquityColumns) -> Result<Points, String> {
         let cash = self.scales.column(&equity.cash)?;
         let values = self.scales.column(&equity.equity)?;
-        let unit = 10_f64.powi(i32::from(self.scales.money));
+        // Statistics are of the exact amounts, not of the rounded ones.
         let points = Points {
             ts_event: equity.ts_event.clone(),
-            equity: values.iter().map(|raw| *raw as f64 / unit).collect(),
+            equity: equity.equity.iter().map(|raw| Money::from_raw(*raw).to_f64()).collect(),
         };
         self.equity.columns([equity.ts_event, cash, values], &self.names[cell].account)?;
         Ok(points)
