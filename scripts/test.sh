@@ -2,7 +2,7 @@
 # All checks, in the order in which they are cheapest to fail; each runs even when an earlier one failed, so that one
 # run shows everything. Ends with a summary, and with an exit status other than 0 when any failed.
 #
-# With TRADEFLOW_TEST_CLOUD=1, as .ci/run sets it, the program is also built with object stores and tested against an S3
+# With TRADEFLOW_TEST_CLOUD=1 the program is also built with object stores and tested against an S3
 # server that runs here. It is not the default because it compiles seven minutes of dependencies that nothing else uses.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
