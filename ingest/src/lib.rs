@@ -1,0 +1,21 @@
+//! Market data from vendors, normalised and put on the bus; history into the catalog; and local servers that speak
+//! the vendors' protocols.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `feed.rs` | [`Feed`], [`Update`], [`Sink`]: what a vendor's client is and what it reports |
+//! | `watchlist.rs` | what is subscribed |
+//! | `clock.rs` | the time that a node goes by |
+//! | `secret.rs` | API keys that never show themselves |
+//! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
+
+pub mod clock;
+pub mod feed;
+pub mod secret;
+pub mod vendor;
+pub mod watchlist;
+
+pub use clock::{Clock, SystemClock};
+pub use feed::{Feed, FeedContext, FeedState, FeedStatus, Sink, Update};
+pub use secret::Secret;
+pub use watchlist::{Watch, Watchlist};

@@ -1,0 +1,1 @@
+//! The bus on one machine: a durable log on fjall. (To be written.)
