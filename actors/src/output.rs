@@ -118,6 +118,31 @@ pub struct CellOutput {
     pub positions: Vec<PositionRecord>,
     /// Points of the equity curve.
     pub equity: EquityColumns,
+    /// Every change of an order with the order after it, where the cell was asked to tell ([`Cell::tell_events`]).
+    ///
+    /// [`Cell::tell_events`]: crate::cell::Cell::tell_events
+    pub events: Vec<(OrderEvent, Order)>,
+    /// What people should know of.
+    pub notices: Vec<Notice>,
+}
+
+/// Something that people should know of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notice {
+    /// A strategy panicked or broke an invariant.
+    StrategyFailed {
+        /// Its id.
+        id: String,
+        /// When.
+        ts_event: Timestamp,
+        /// In its words.
+        why: String,
+        /// How often by now.
+        failures: u32,
+        /// Whether it is stopped for good; otherwise it began anew.
+        quarantined: bool,
+    },
 }
 
 impl CellOutput {
@@ -128,6 +153,8 @@ impl CellOutput {
             && self.trades.is_empty()
             && self.positions.is_empty()
             && self.equity.ts_event.is_empty()
+            && self.events.is_empty()
+            && self.notices.is_empty()
     }
 }
 
