@@ -44,6 +44,10 @@ pub struct FillRecord {
     pub fee: Money,
     /// Maker or taker.
     pub liquidity: Liquidity,
+    /// The account's position in the instrument after it.
+    pub position: Qty,
+    /// The account's cash after it.
+    pub cash: Money,
 }
 
 /// The account's position in an instrument after a change.

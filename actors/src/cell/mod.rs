@@ -425,6 +425,8 @@ impl Cell {
                 qty: fill.qty,
                 fee: fill.fee,
                 liquidity: fill.liquidity,
+                position: self.account.ledger().position(order.instrument).qty,
+                cash: self.account.ledger().cash(),
             });
             self.book_changes(event.ts_event, order.instrument)?;
             self.risk.on_equity(self.account.equity());

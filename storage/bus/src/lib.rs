@@ -5,6 +5,7 @@
 //! | `bus.rs` | [`Bus`], [`Reader`], [`Exclusive`], [`Membership`]: the one contract |
 //! | `topic.rs` | [`Topics`]: the topics of TradeFlow, their keys, kinds and retention |
 //! | `receipt.rs` | [`Receipt`]: when a record is written |
+//! | `clock.rs` | [`Clock`]: the time that a node goes by |
 //! | `poison.rs` | records that can't be read are set aside with the reason |
 //! | `record/` | what stands in the records: schemas, versions, MessagePack |
 //! | `embedded/` | the log on one machine, on fjall |
@@ -21,6 +22,7 @@
 //!   when its buffer is full.
 
 mod bus;
+mod clock;
 mod error;
 mod poison;
 mod receipt;
@@ -31,6 +33,7 @@ pub mod embedded;
 pub mod kafka;
 
 pub use bus::{Bus, Durability, Exclusive, GroupEvent, Membership, NewRecord, Position, Reader, Stored};
+pub use clock::{Clock, SystemClock};
 pub use error::BusError;
 pub use poison::SetAside;
 pub use receipt::{Receipt, Written};
