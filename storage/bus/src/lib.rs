@@ -9,6 +9,7 @@
 //! | `poison.rs` | records that can't be read are set aside with the reason |
 //! | `record/` | what stands in the records: schemas, versions, MessagePack |
 //! | `embedded/` | the log on one machine, on fjall |
+//! | `memory.rs` | a bus in memory, for tests and the simulation |
 //! | `kafka/` | Apache Kafka, by librdkafka |
 //!
 //! Two implementations, one conformance suite (`tests/conformance.rs`) that runs against both.
@@ -31,10 +32,12 @@ mod topic;
 
 pub mod embedded;
 pub mod kafka;
+mod memory;
 
 pub use bus::{Bus, Durability, Exclusive, GroupEvent, Membership, NewRecord, Position, Reader, Stored};
 pub use clock::{Clock, SystemClock};
 pub use error::BusError;
+pub use memory::MemoryBus;
 pub use poison::SetAside;
 pub use receipt::{Receipt, Written};
 pub use topic::{Retention, Topic, TopicKind, TopicSpec, Topics, partition_of};
