@@ -53,6 +53,7 @@ impl Fixture for Embedded {
             too_large: Options::default().record_bytes_max + 1,
             retention_slack: 200_000,
             retention_unit: 200_000,
+            read_ahead_bytes: Self::options().read_ahead_bytes,
             cases: 32,
             patience: Duration::from_secs(20),
         }
