@@ -32,6 +32,7 @@ pub mod kafka;
 
 pub use bus::{Bus, Durability, Exclusive, GroupEvent, Membership, NewRecord, Position, Reader, Stored};
 pub use error::BusError;
+pub use kafka::{KafkaBus, KafkaConfig};
 pub use poison::SetAside;
 pub use receipt::{Receipt, Written};
 pub use topic::{Retention, Topic, TopicKind, TopicSpec, Topics, partition_of};
