@@ -1,0 +1,3 @@
+//! The conformance suite on the embedded log.
+
+mod conformance;
