@@ -163,15 +163,7 @@ impl Writer {
         }
         let written = match receipt.wait() {
             Ok(written) => written,
-            Err(error) => {
-                // The client gives up what is left of a transaction once it is fenced: then that is the reason.
-                let fatal = producer.client().fatal_error().map(|(code, _)| code);
-                if fatal.is_some_and(is_fenced) {
-                    return Err(self.fenced());
-                }
-                self.abort();
-                return Err(error);
-            }
+            Err(error) => return Err(self.give_up(error)),
         };
         // The client frees a record a moment after it reports it delivered, and to commit with one that is not yet free
         // would wait for its next poll.
@@ -179,19 +171,24 @@ impl Writer {
         while producer.in_flight_count() > 0 && Instant::now() < deadline {
             std::thread::yield_now();
         }
-        self.again("commit", |left| producer.commit_transaction(left)).inspect_err(|_| self.abort())?;
+        self.again("commit", |left| producer.commit_transaction(left))
+            .map_err(|error| self.give_up(error))?;
         Ok(written)
     }
 
-    /// Takes back a transaction that has failed. When that fails too, the next claim of the partition does it, or the
-    /// brokers do when its time is over.
-    fn abort(&self) {
-        if self.producing.producer.client().fatal_error().is_some() {
-            return;
-        }
-        let wait = self.timeout.min(Duration::from_secs(5));
-        if let Err(error) = self.producing.producer.abort_transaction(wait) {
+    /// Takes back a transaction that has failed, and gives the reason: that the claim was lost explains all others, and
+    /// may come to light only now. When this fails too, the next claim of the partition does it, or the brokers do when
+    /// the transaction's time is over.
+    fn give_up(&self, error: BusError) -> BusError {
+        let producer = &self.producing.producer;
+        if producer.client().fatal_error().is_none()
+            && let Err(error) = producer.abort_transaction(self.timeout.min(Duration::from_secs(5)))
+        {
             tracing::debug!(target: "kafka", "abort of {}/{}: {error}", self.topic, self.partition);
+        }
+        match producer.client().fatal_error() {
+            Some((code, _)) if is_fenced(code) => self.fenced(),
+            _ => error,
         }
     }
 

@@ -151,6 +151,8 @@ impl KafkaConfig {
             ("queued.max.messages.kbytes", "16384"),
             ("queued.min.messages", "10000"),
             ("fetch.max.bytes", "16777216"),
+            // Of one partition at a time, so that a busy one does not keep the others waiting.
+            ("fetch.message.max.bytes", "262144"),
             ("fetch.queue.backoff.ms", "2"),
             ("fetch.error.backoff.ms", "50"),
             // A fetch is answered as soon as there is a record; this is how long a partition that was just added waits

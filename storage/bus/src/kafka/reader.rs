@@ -1,7 +1,9 @@
 //! Reading: a consumer whose partitions are assigned by hand.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -15,7 +17,6 @@ use super::topics::{Catalog, watermarks};
 use crate::bus::{Position, Reader, Stored};
 use crate::error::BusError;
 use crate::topic::Topic;
-use std::sync::Arc;
 
 /// Reads the partitions that it was given.
 pub(super) struct KafkaReader {
@@ -51,6 +52,8 @@ enum State {
     Ahead,
 }
 
+/// Bytes after which a poll gives what it has.
+const POLL_BYTES_MAX: usize = 8 << 20;
 /// How often the end of a partition is looked at that has not yet come to the reader's position.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -185,8 +188,8 @@ fn list(topic: &Topic, partition: u32, offset: Option<u64>) -> Result<TopicParti
 impl Reader for KafkaReader {
     fn poll(&mut self, max: usize, timeout: Duration) -> Result<Vec<Stored>, BusError> {
         let deadline = Instant::now() + timeout;
-        let mut records = Vec::new();
-        while records.len() < max {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while records.len() < max && bytes < POLL_BYTES_MAX {
             if let Some(error) = self.trimmed() {
                 // What was read before is handed out first: the error stays.
                 return if records.is_empty() { Err(error) } else { Ok(records) };
@@ -212,7 +215,9 @@ impl Reader for KafkaReader {
                         && offset >= place.next
                     {
                         place.next = offset + 1;
-                        records.push(stored(topic, &message));
+                        let record = stored(topic, &message);
+                        bytes += record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
+                        records.push(record);
                     }
                 }
                 Some(Err(error)) => match error.rdkafka_error_code() {

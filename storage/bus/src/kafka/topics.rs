@@ -277,7 +277,11 @@ fn settings(kind: TopicKind) -> Vec<(&'static str, String)> {
             settings.push(("cleanup.policy", "delete".to_owned()));
             settings.push(("retention.ms", age.to_string()));
             settings.push(("retention.bytes", bytes.to_string()));
-            // Whole segments are deleted, and only those that are full: they must be smaller than the limit.
+            // Whole segments are deleted, and only when they are over: they must be smaller than the limit.
+            if let Some(age) = retention.age {
+                let ms = u64::try_from(age.as_millis() / 8).unwrap_or(u64::MAX);
+                settings.push(("segment.ms", ms.clamp(1_000, 7 * 86_400_000).to_string()));
+            }
             if let Some(bytes) = retention.bytes {
                 settings.push(("segment.bytes", (bytes / 8).clamp(1 << 20, 1 << 30).to_string()));
             }

@@ -9,8 +9,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A broker that this test may kill.
@@ -31,7 +31,8 @@ impl Server {
     pub fn start() -> Result<Self, String> {
         let [port, controller, sasl_port] = free_ports();
         let dir = std::env::temp_dir().join(format!("tradeflow-kafka-{}-{port}", std::process::id()));
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|root| root.join("scripts/kafka.sh"));
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|root| root.join("scripts/kafka.sh"));
         let script = script.into_iter().find(|script| script.exists()).ok_or("no scripts/kafka.sh")?;
         let mut child = Command::new(script)
             .arg(&dir)
@@ -102,17 +103,34 @@ impl Drop for Server {
 /// The broker that the tests of a program share: the user's own, or one that ends with the program. `None` when there is
 /// to be none, which is said.
 pub fn shared() -> Option<String> {
-    static SHARED: OnceLock<Mutex<Option<Server>>> = OnceLock::new();
     match std::env::var("TRADEFLOW_KAFKA").as_deref() {
         Ok("none") => {
             eprintln!("skipped: TRADEFLOW_KAFKA=none");
-            return None;
+            None
         }
-        Ok(own) => return Some(own.to_owned()),
-        Err(_) => {}
+        Ok(own) => Some(own.to_owned()),
+        Err(_) => Some(started().0.clone()),
     }
-    let server = SHARED.get_or_init(|| Mutex::new(Some(Server::start().expect("Kafka for the tests"))));
-    server.lock().expect("no panic while starting").as_ref().map(Server::brokers)
+}
+
+/// The shared broker's address for SASL, see [`Server::sasl_brokers`].
+pub fn shared_sasl() -> Option<String> {
+    if let Ok(own) = std::env::var("TRADEFLOW_KAFKA") {
+        eprintln!("skipped: it needs the user of our own broker, and TRADEFLOW_KAFKA={own}");
+        return None;
+    }
+    Some(started().1.clone())
+}
+
+fn started() -> &'static (String, String) {
+    static STARTED: OnceLock<(String, String)> = OnceLock::new();
+    STARTED.get_or_init(|| {
+        let server = Server::start().expect("Kafka for the tests");
+        let addresses = (server.brokers(), server.sasl_brokers());
+        // It lives as long as the program: the script sees the end of its input then.
+        std::mem::forget(server);
+        addresses
+    })
 }
 
 /// A broker of this test alone, to be killed. `None` where there is to be none of ours, which is said.
