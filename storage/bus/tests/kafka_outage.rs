@@ -4,13 +4,15 @@
 mod conformance;
 mod kafka_server;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use conformance::{all, at, number, numbered, numbers, take, until};
 use tradeflow_bus::{
-    Bus, BusError, Durability, GroupEvent, KafkaBus, KafkaConfig, Retention, Topic, TopicKind, TopicSpec,
+    Bus, BusError, Durability, GroupEvent, KafkaBus, KafkaConfig, Receipt, Retention, Topic, TopicKind,
+    TopicSpec,
 };
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -32,9 +34,11 @@ fn log(bus: &Arc<dyn Bus>, name: &str, partitions: u32) -> Topic {
 #[test]
 fn a_broker_that_dies_and_comes_back() {
     let Some(mut server) = kafka_server::own() else { return };
-    in_mid_publish(&mut server);
-    in_mid_claim(&mut server);
-    for_longer_than_a_request_waits(&mut server);
+    for part in [in_mid_publish, in_mid_claim, for_longer_than_a_request_waits] {
+        let start = Instant::now();
+        part(&mut server);
+        println!("{:?}", start.elapsed());
+    }
 }
 
 /// A publisher, a reader and a member go on over a kill -9.
@@ -55,13 +59,12 @@ fn in_mid_publish(server: &mut kafka_server::Server) {
     std::thread::scope(|scope| {
         let (bus, topic, stop, sent) = (&bus, &topic, &stop, &sent);
         let writer = scope.spawn(move || {
-            let mut receipts = std::collections::VecDeque::new();
+            let mut receipts: VecDeque<Receipt> = VecDeque::new();
             let mut acknowledged = 0_u64;
             // A window, so that many are under way when the broker dies.
-            for n in 0.. {
+            loop {
                 if receipts.len() == 200 || stop.load(Ordering::Acquire) {
                     let Some(receipt) = receipts.pop_front() else { break };
-                    let receipt: tradeflow_bus::Receipt = receipt;
                     receipt.wait().expect("written, before or after");
                     acknowledged += 1;
                     if stop.load(Ordering::Acquire) {
@@ -71,7 +74,6 @@ fn in_mid_publish(server: &mut kafka_server::Server) {
                 let number = sent.fetch_add(1, Ordering::AcqRel);
                 let records = vec![numbered(topic, 0, number), numbered(topic, 1, number)];
                 receipts.push_back(bus.publish(records, Durability::Process));
-                let _ = n;
             }
             acknowledged
         });
@@ -130,7 +132,7 @@ fn in_mid_claim(server: &mut kafka_server::Server) {
                     .push(claim.append(vec![numbered(journal, 0, 2 * n), numbered(journal, 0, 2 * n + 1)]));
                 sent.store(n + 1, Ordering::Release);
             }
-            receipts.into_iter().map(tradeflow_bus::Receipt::wait).collect::<Vec<_>>()
+            receipts.into_iter().map(Receipt::wait).collect::<Vec<_>>()
         });
         let _end = OnDrop(stop);
         until("it is under way", PATIENCE, || sent.load(Ordering::Acquire) > 2_000);
@@ -162,24 +164,34 @@ fn for_longer_than_a_request_waits(server: &mut kafka_server::Server) {
     let mut claim = bus.claim(&topic, 0, Durability::Process).expect("claimed");
     server.kill();
     let start = Instant::now();
-    let appended = claim.append(vec![numbered(&topic, 0, 1)]);
-    let errors = [
-        bus.publish(vec![numbered(&topic, 0, 1)], Durability::Process).wait().map(drop),
-        appended.wait().map(drop),
-        claim.append(vec![numbered(&topic, 0, 2)]).wait().map(drop),
-        bus.bounds(&topic, 0).map(drop),
-        bus.table(&topic, 0).map(drop),
-        bus.commit("group", &[at(&topic, 0, 0)]),
-        bus.committed("group", &topic, 0).map(drop),
-        bus.create(&[TopicSpec { name: Topic::new("new"), partitions: 1, kind: TopicKind::Table }]),
-        bus.claim(&topic, 0, Durability::Process).map(drop),
+    // All at once: each takes its time to fail.
+    let create = [TopicSpec { name: Topic::new("new"), partitions: 1, kind: TopicKind::Table }];
+    type Call<'a> = Box<dyn FnOnce() -> Result<(), BusError> + Send + 'a>;
+    let (bus_, topic_) = (&bus, &topic);
+    let calls: Vec<Call> = vec![
+        Box::new(|| bus_.publish(vec![numbered(topic_, 0, 1)], Durability::Process).wait().map(drop)),
+        Box::new(|| bus_.bounds(topic_, 0).map(drop)),
+        Box::new(|| bus_.table(topic_, 0).map(drop)),
+        Box::new(|| bus_.commit("group", &[at(topic_, 0, 0)])),
+        Box::new(|| bus_.committed("group", topic_, 0).map(drop)),
+        Box::new(|| bus_.create(&create)),
+        Box::new(|| bus_.claim(topic_, 0, Durability::Process).map(drop)),
+        Box::new(|| {
+            let first = claim.append(vec![numbered(topic_, 0, 1)]);
+            let second = claim.append(vec![numbered(topic_, 0, 2)]);
+            assert!(first.wait().is_err(), "no broker");
+            second.wait().map(drop)
+        }),
     ];
-    for (call, answer) in errors.into_iter().enumerate() {
-        let error = answer.expect_err("no broker");
-        let BusError::Unavailable { brokers, reason } = &error else { panic!("call {call}: {error}") };
-        assert_eq!(*brokers, server.brokers());
-        assert!(!reason.is_empty());
-    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = calls.into_iter().map(|call| scope.spawn(call)).collect();
+        for (call, thread) in threads.into_iter().enumerate() {
+            let error = thread.join().expect("no panic").expect_err("no broker");
+            let BusError::Unavailable { brokers, reason } = &error else { panic!("call {call}: {error}") };
+            assert_eq!(*brokers, server.brokers());
+            assert!(!reason.is_empty());
+        }
+    });
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     let mut reader =
         bus.reader(&[at(&topic, 0, 0)]).expect("a reader needs no broker for a topic that is known");
