@@ -45,6 +45,9 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+# A broker that was killed is let in again when this is over.
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=200
 group.min.session.timeout.ms=1000
 log.retention.check.interval.ms=500
 log.initial.task.delay.ms=500

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tradeflow_bus::{
-    Bus, BusError, Durability, KafkaBus, KafkaConfig, NewRecord, Position, Retention, Topic, TopicKind, TopicSpec,
+    Bus, BusError, Durability, KafkaBus, KafkaConfig, NewRecord, Position, Retention, Topic, TopicKind,
+    TopicSpec,
 };
 use tradeflow_model::Timestamp;
 
@@ -93,7 +94,9 @@ fn claims(bus: &KafkaBus, journal: &Topic, time: Duration) -> Result<(), BusErro
 /// As many as go, over four partitions, in calls of 100 records; and the same records read.
 fn throughput(bus: &KafkaBus, topic: &Topic, time: Duration) -> Result<(), BusError> {
     let from: Vec<_> = (0..4)
-        .map(|partition| Ok(Position { topic: topic.clone(), partition, offset: bus.bounds(topic, partition)?.end }))
+        .map(|partition| {
+            Ok(Position { topic: topic.clone(), partition, offset: bus.bounds(topic, partition)?.end })
+        })
         .collect::<Result<_, BusError>>()?;
     let (mut receipts, start) = (Vec::new(), Instant::now());
     while start.elapsed() < time {
@@ -119,5 +122,11 @@ fn throughput(bus: &KafkaBus, topic: &Topic, time: Duration) -> Result<(), BusEr
 fn print(what: &str, taken: &mut [Duration]) {
     taken.sort_unstable();
     let at = |share: f64| taken[((taken.len() - 1) as f64 * share) as usize];
-    println!("{what:40} p50 {:>8.2?}  p99 {:>8.2?}  max {:>8.2?}  of {}", at(0.5), at(0.99), at(1.0), taken.len());
+    println!(
+        "{what:40} p50 {:>8.2?}  p99 {:>8.2?}  max {:>8.2?}  of {}",
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        taken.len()
+    );
 }

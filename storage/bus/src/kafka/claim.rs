@@ -28,6 +28,10 @@ const APPENDS_MAX: usize = 1024;
 /// A transaction that is this large is closed: what waits goes into the next.
 const TRANSACTION_RECORDS_MAX: usize = 10_000;
 
+/// The brokers mark a commit in its partitions after they have acknowledged it. A transaction that begins before is sent
+/// away, and the client waits 20 ms until it tries again: to look whether the marks are there takes less than one.
+const COMMIT_MARKED_MAX: Duration = Duration::from_millis(15);
+
 struct Append {
     records: Vec<NewRecord>,
     sender: oneshot::Sender<Result<Written, BusError>>,
@@ -117,7 +121,11 @@ struct Writer {
 
 impl Writer {
     fn run(&self, waiting: &Receiver<Append>, failed: &Mutex<Option<BusError>>) {
+        let mut last_commit: Option<Instant> = None;
         while let Ok(first) = waiting.recv() {
+            if last_commit.is_some_and(|at| at.elapsed() < COMMIT_MARKED_MAX) {
+                self.catalog.await_commit(&self.topic, self.partition, COMMIT_MARKED_MAX);
+            }
             let mut records = first.records;
             let mut askers = vec![(records.len(), first.sender)];
             while records.len() < TRANSACTION_RECORDS_MAX {
@@ -127,6 +135,7 @@ impl Writer {
             }
             match self.transact(&records) {
                 Ok(written) => {
+                    last_commit = Some(Instant::now());
                     for (record, (partition, offset)) in records.iter().zip(&written.places) {
                         self.catalog.note_commit(&record.topic, *partition, *offset);
                     }

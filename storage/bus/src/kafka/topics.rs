@@ -217,15 +217,31 @@ impl Catalog {
     /// that it finds what it wrote.
     pub(super) fn bounds(&self, topic: &Topic, partition: u32) -> Result<Range<u64>, BusError> {
         self.check(topic, partition)?;
-        let deadline = Instant::now() + self.config.timeout;
+        self.bounds_after_commits(topic, partition, self.config.timeout)
+    }
+
+    /// Waits, at most for so long, until the commits of this process are marked in the partition.
+    pub(super) fn await_commit(&self, topic: &Topic, partition: u32, wait: Duration) {
+        // Without an answer the next transaction will say what is wrong.
+        let _ = self.bounds_after_commits(topic, partition, wait);
+    }
+
+    fn bounds_after_commits(
+        &self,
+        topic: &Topic,
+        partition: u32,
+        wait: Duration,
+    ) -> Result<Range<u64>, BusError> {
+        let deadline = Instant::now() + wait;
+        let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = committed.get(&(topic.clone(), partition)).copied().unwrap_or(0);
+        drop(committed);
         loop {
-            let bounds = watermarks(&self.client, &self.context, topic, partition, self.config.timeout)?;
-            let wanted = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
-            let wanted = wanted.get(&(topic.clone(), partition)).copied().unwrap_or(0);
+            let bounds = watermarks(&self.client, &self.context, topic, partition, wait)?;
             if bounds.end >= wanted || Instant::now() >= deadline {
                 return Ok(bounds);
             }
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_micros(500));
         }
     }
 
