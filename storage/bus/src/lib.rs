@@ -37,6 +37,7 @@ mod memory;
 pub use bus::{Bus, Durability, Exclusive, GroupEvent, Membership, NewRecord, Position, Reader, Stored};
 pub use clock::{Clock, SystemClock};
 pub use error::BusError;
+pub use kafka::{KafkaBus, KafkaConfig};
 pub use memory::MemoryBus;
 pub use poison::SetAside;
 pub use receipt::{Receipt, Written};
