@@ -151,7 +151,7 @@ fn an_event_ahead_of_the_clock_does_not_make_others_late() {
 #[test]
 fn numbers_tell_duplicates_and_a_venue_that_counts_anew() {
     let mut it = bench([coin("BTCUSD", 2, 2)], None);
-    for (at, id) in [(0, 5), (1, 6), (0, 5), (1, 6), (1, 8), (1, 7), (1, 7), (2, 1), (3, 2), (2, 1)] {
+    for (at, id) in [(0, 5), (1, 6), (0, 5), (1, 6), (1, 8), (1, 7), (1, 7), (2, 5), (3, 6), (2, 5)] {
         it.trade("BTCUSD", (at, at), "10", "1", Some(id));
     }
     it.flush();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use support::{MemoryBus, Mode, bench, coin, until};
 use tokio_util::sync::CancellationToken;
 use tradeflow_bus::{BusError, Topics};
@@ -62,9 +63,7 @@ fn a_flush_keeps_the_socket_waiting_for_a_bounded_time_only() {
     gauge.set(Level::Free);
     // Free again, although the bus has not answered.
     it.trade("BTCUSD", (1, 1), "10", "1", None);
-    let before = Instant::now();
-    runtime.block_on(it.normaliser.flush());
-    assert!(before.elapsed() < Duration::from_millis(20), "{:?}", before.elapsed());
+    assert!(it.normaliser.flush().now_or_never().is_some());
     assert_eq!((it.counters.counts().pending, it.counters.counts().accounted()), (2, 2));
 }
 

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn the_way_down_is_lower_than_the_way_up() {
         let gauge = Pressure::default().gauge();
-        let mut levels = |fills: &[usize]| -> Vec<u8> {
+        let levels = |fills: &[usize]| -> Vec<u8> {
             fills
                 .iter()
                 .map(|fill| {

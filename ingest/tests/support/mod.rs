@@ -142,12 +142,13 @@ impl Bus for MemoryBus {
         match state.mode {
             Mode::Refuse => Receipt::ready(Err(unavailable())),
             Mode::Forget => Receipt::ready(Ok(Written::default())),
-            Mode::Take => {
+            // A bus writes in the order of the calls.
+            Mode::Take if state.held.is_empty() => {
                 let receipt = Receipt::ready(Ok(written(&records)));
                 state.records.extend(records);
                 receipt
             }
-            Mode::Hold => {
+            Mode::Take | Mode::Hold => {
                 let (sender, receipt) = Receipt::later();
                 state.held.push((sender, records));
                 receipt
