@@ -7,10 +7,16 @@
 //! | `watchlist.rs` | what is subscribed |
 //! | `clock.rs` | the time that a node goes by |
 //! | `secret.rs` | API keys that never show themselves |
+//! | `normalise/` | [`normalise::Normaliser`]: what vendors report becomes market data; what is left out is counted |
+//! | `publish/` | market data onto the bus; shedding |
+//! | `quotes/` | the quote board: the best live source of each instrument |
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
 pub mod clock;
 pub mod feed;
+pub mod normalise;
+pub mod publish;
+pub mod quotes;
 pub mod secret;
 pub mod vendor;
 pub mod watchlist;
