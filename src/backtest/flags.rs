@@ -25,7 +25,7 @@ pub struct What {
     /// What bars are made of: last, bid, ask or mid [default: last]
     #[arg(long, value_name = "TYPE", help_heading = "Data and strategy")]
     price_type: Option<String>,
-    /// Strategy: buy_and_hold, sma_cross, ema_cross, rsi_reversion
+    /// Strategy: buy_and_hold, sma_cross, ema_cross, rsi_reversion, tick_momentum
     #[arg(long, value_name = "NAME", help_heading = "Data and strategy")]
     strategy: Option<String>,
     /// A parameter of the strategy; `tradeflow strategies` lists them

@@ -22,6 +22,7 @@ mod ema_cross;
 mod host;
 mod rsi_reversion;
 mod sma_cross;
+mod tick_momentum;
 
 pub use context::{Context, Intent, View};
 pub use define::{Define, Needs, ParamError, SeriesNeed, Setup, StrategyKind};
@@ -87,6 +88,7 @@ pub fn registry() -> &'static [StrategyKind] {
         StrategyKind::of::<ema_cross::EmaCross>(),
         StrategyKind::of::<rsi_reversion::RsiReversion>(),
         StrategyKind::of::<sma_cross::SmaCross>(),
+        StrategyKind::of::<tick_momentum::TickMomentum>(),
     ];
     REGISTRY
 }
