@@ -146,9 +146,11 @@ mod tests {
         assert!(!repeats.note(trade, 1), "twice in one message");
         assert!(!repeats.note(trade, 2), "an instant cut in two messages");
         assert!(!repeats.note((1_001, 16_406, 100, 0), 2));
-        assert!(!repeats.note(trade, 2), "late in the same burst");
         assert!(repeats.note(trade, 3), "sent again");
-        assert!(!repeats.note((1_000, 16_406, 101, 0), 3));
+        let late = (1_000, 16_406, 101, 0);
+        assert!(!repeats.note(late, 3), "late, but not seen before");
+        assert!(!repeats.note(late, 3), "twice in one message");
+        assert!(repeats.note(late, 4), "sent again");
     }
 
     proptest! {

@@ -386,7 +386,11 @@ impl Sink for Normaliser {
             self.read_watchlist();
         }
         let pause = pause(self.level());
-        if pause.is_zero() { Box::pin(std::future::ready(())) } else { Box::pin(tokio::time::sleep(pause)) }
+        if pause.is_zero() {
+            Box::pin(std::future::ready(())) // of no size: nothing is allocated
+        } else {
+            Box::pin(async move { tokio::time::sleep(pause).await })
+        }
     }
 }
 

@@ -256,8 +256,6 @@ pub fn bench(instruments: impl IntoIterator<Item = Instrument>, board: Option<&A
 impl Bench {
     pub fn flush(&mut self) {
         // What it does is done when it returns; the pause that follows under pressure is of no interest here.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let _context = runtime.enter();
         drop(self.normaliser.flush());
     }
 
