@@ -7,8 +7,10 @@
 //! | `watchlist.rs` | what is subscribed |
 //! | `clock.rs` | the time that a node goes by |
 //! | `secret.rs` | API keys that never show themselves |
+//! | `binance/` | Binance: market streams, and a local server |
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
+pub mod binance;
 pub mod clock;
 pub mod feed;
 pub mod secret;
