@@ -10,8 +10,10 @@
 //! | `normalise/` | [`normalise::Normaliser`]: what vendors report becomes market data; what is left out is counted |
 //! | `publish/` | market data onto the bus; shedding |
 //! | `quotes/` | the quote board: the best live source of each instrument |
+//! | `binance/` | Binance: market streams, and a local server |
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
+pub mod binance;
 pub mod clock;
 pub mod feed;
 pub mod normalise;

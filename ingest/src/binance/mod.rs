@@ -1,0 +1,19 @@
+//! Binance: public market streams, live, and a local server that speaks the same.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `client.rs` | [`Binance`]: the [`crate::Feed`]: connecting, ending, connecting again |
+//! | `connection.rs` | one connection: messages in, time-outs |
+//! | `subscriptions.rs` | what is subscribed, what is to be, and the requests in between |
+//! | `wire.rs` | the frames |
+//! | `server/` | the local server |
+//! | `backoff.rs` | how long to wait before connecting again |
+
+mod backoff;
+mod client;
+mod connection;
+pub mod server;
+mod subscriptions;
+pub mod wire;
+
+pub use client::{Binance, BinanceOptions, Times};
