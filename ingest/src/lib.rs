@@ -7,10 +7,12 @@
 //! | `watchlist.rs` | what is subscribed |
 //! | `clock.rs` | the time that a node goes by |
 //! | `secret.rs` | API keys that never show themselves |
+//! | `finnhub/` | Finnhub: live client, quotes, candles, local server |
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
 pub mod clock;
 pub mod feed;
+pub mod finnhub;
 pub mod secret;
 pub mod vendor;
 pub mod watchlist;
