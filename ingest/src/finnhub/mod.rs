@@ -9,7 +9,7 @@
 //! | `wire.rs`, `conditions.rs` | frames, and which trades set a price |
 //! | `rest.rs`, `budget.rs` | [`Rest`]: quotes and candles, within the limits of calls |
 //! | `quotes.rs` | [`FinnhubQuotes`]: quotes at start-up, and for what the socket does not serve |
-//! | `server.rs` | the protocol on localhost |
+//! | `server.rs`, `frames.rs` | the protocol on localhost |
 //!
 //! The two feeds belong together: `FinnhubQuotes` asks for each symbol once at the start, and from then on only for
 //! those that the socket does not serve just now.
@@ -27,9 +27,11 @@ mod backoff;
 mod budget;
 mod client;
 pub mod conditions;
+mod frames;
 mod key;
 mod quotes;
 mod rest;
+pub mod server;
 mod subscriptions;
 pub mod wire;
 
