@@ -24,7 +24,9 @@ use tradeflow_model::{AssetClass, Instrument, Interval, Timestamp};
 
 use super::frames::Frames;
 use crate::secret::Secret;
-use crate::vendor::{Control, Ended, Fault, Incoming, Market, Misbehaviour, Server, Socket, TickKind, Window};
+use crate::vendor::{
+    Control, Ended, Fault, Incoming, Market, Misbehaviour, Server, Socket, TickKind, Window,
+};
 
 /// How often what is late on purpose is looked for.
 const RELEASE_EVERY: Duration = Duration::from_millis(20);
@@ -67,7 +69,7 @@ impl ServerOptions {
 
 /// What the vendor calls an instrument: `AAPL`, `OANDA:EUR_USD`, `BINANCE:BTCUSDT`.
 pub fn vendor_symbol(instrument: &Instrument) -> String {
-    let (base, quote) = (instrument.base.as_str(), instrument.quote.as_str());
+    let (base, quote) = (instrument.base.code(), instrument.quote.code());
     match instrument.class {
         AssetClass::Equity | AssetClass::Future => instrument.symbol.as_str().to_owned(),
         AssetClass::FxPair => format!("OANDA:{base}_{quote}"),
@@ -82,10 +84,16 @@ struct Vendor {
     options: ServerOptions,
     control: Arc<Control>,
     symbols: BTreeMap<String, Instrument>,
-    /// The connection of each key; ended by the token.
-    sessions: Mutex<BTreeMap<String, (u64, CancellationToken)>>,
+    sessions: Mutex<Sessions>,
     /// The calls of each key.
     calls: Mutex<BTreeMap<String, [Window; 2]>>,
+}
+
+/// The connection of each key, by its number; ended by the token.
+#[derive(Default)]
+struct Sessions {
+    count: u64,
+    of_key: BTreeMap<String, (u64, CancellationToken)>,
 }
 
 /// Starts it.
@@ -184,20 +192,20 @@ impl Vendor {
     /// Enters a connection; the one that the key had is ended, and so is this one then.
     fn enter(&self, key: &str) -> Option<(u64, CancellationToken)> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, old)) = sessions.remove(key) {
+        if let Some((_, old)) = sessions.of_key.remove(key) {
             old.cancel();
             return None;
         }
-        let number = self.control.sockets.load(std::sync::atomic::Ordering::Relaxed);
-        let session = (number, CancellationToken::new());
-        sessions.insert(key.to_owned(), session.clone());
+        sessions.count += 1;
+        let session = (sessions.count, CancellationToken::new());
+        sessions.of_key.insert(key.to_owned(), session.clone());
         Some(session)
     }
 
     fn leave(&self, key: &str, number: u64) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.get(key).is_some_and(|(current, _)| *current == number) {
-            sessions.remove(key);
+        if sessions.of_key.get(key).is_some_and(|(current, _)| *current == number) {
+            sessions.of_key.remove(key);
         }
     }
 }
@@ -256,12 +264,7 @@ async fn serve(vendor: &Vendor, socket: &mut Socket) -> Result<(), Ended> {
 }
 
 /// What a client asks for: nothing is said about it unless it goes wrong.
-async fn command(
-    vendor: &Vendor,
-    socket: &mut Socket,
-    frames: &mut Frames,
-    text: &str,
-) -> Result<(), Ended> {
+async fn command(vendor: &Vendor, socket: &mut Socket, frames: &mut Frames, text: &str) -> Result<(), Ended> {
     #[derive(Deserialize)]
     struct Command {
         r#type: String,
@@ -318,13 +321,12 @@ async fn quote(
     let low = today.iter().map(|bar| decimal(bar.low)).fold(price, rust_decimal::Decimal::min);
     let close = before.last().map_or(open, |bar| decimal(bar.close));
     let change = price - close;
-    let percent = (change * rust_decimal::Decimal::ONE_HUNDRED).checked_div(close).unwrap_or_default().round_dp(4);
+    let percent =
+        (change * rust_decimal::Decimal::ONE_HUNDRED).checked_div(close).unwrap_or_default().round_dp(4);
     let [c, d, dp, h, l, o, pc] =
         [price, change, percent, high, low, open, close].map(|number| number.normalize());
     let t = tick.ts_event.as_nanos().div_euclid(1_000_000_000);
-    let body = format!(
-        r#"{{"c":{c},"d":{d},"dp":{dp},"h":{h},"l":{l},"o":{o},"pc":{pc},"t":{t}}}"#
-    );
+    let body = format!(r#"{{"c":{c},"d":{d},"dp":{dp},"h":{h},"l":{l},"o":{o},"pc":{pc},"t":{t}}}"#);
     json(StatusCode::OK, body)
 }
 
