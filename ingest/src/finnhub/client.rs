@@ -321,13 +321,12 @@ impl Client {
         // One that was unsubscribed a moment ago may still come.
         let Some(watched) = self.watched.get(&*trade.symbol) else { return };
         if !trade.conditions.sets_last() {
-            self.context.status.excluded.fetch_add(1, Relaxed);
+            self.context.sink.excluded();
             return;
         }
         let symbol = watched.symbol.clone();
         let WireTrade { ts_event, price, qty, .. } = trade;
         let update = if watched.trades {
-            self.context.status.trades.fetch_add(1, Relaxed);
             Update::Trade { symbol, ts_event, price, qty, aggressor: Aggressor::Unknown, id: None }
         } else {
             Update::Last { symbol, ts_event, price }
@@ -372,7 +371,6 @@ impl Client {
     }
 
     fn bad(&mut self, reason: &str, message: &str) {
-        self.context.status.bad.fetch_add(1, Relaxed);
         let key = &self.feed.config.key;
         self.context.sink.bad(&key.redact(reason), &key.redact(message));
     }

@@ -7,7 +7,7 @@
 //! low, and volume. Several codes of a trade are combined: one that says "no" is enough.
 //!
 //! **The rule here:** a trade sets a price for us (it may fill, mark, make a bar) unless one of its codes does not
-//! update the last price on the tape. Such a trade is counted (`excluded`) and not passed on, because nothing behind
+//! update the last price on the tape. Such a trade is told to the sink ([`crate::Sink::excluded`]), and not passed on, because nothing behind
 //! the feed knows a trade that is volume alone; volumes of live US stock bars are therefore those of trades that
 //! count, without odd lots.
 //!

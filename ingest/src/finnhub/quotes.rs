@@ -147,7 +147,6 @@ impl Poller {
                 status.set_state(FeedState::Live);
                 status.last_message.store(now.as_nanos(), Relaxed);
                 status.messages.fetch_add(1, Relaxed);
-                status.quotes.fetch_add(1, Relaxed);
                 let symbol = polled.symbol.clone();
                 self.context
                     .sink
@@ -175,7 +174,6 @@ impl Poller {
                     _ => FeedState::Connecting,
                 };
                 if let RestError::Unexpected { .. } = error {
-                    status.bad.fetch_add(1, Relaxed);
                     self.context.sink.bad(&error.to_string(), "");
                 }
                 tracing::warn!(feed = "finnhub-rest", symbol = name, "{error}");
