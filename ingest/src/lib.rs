@@ -11,6 +11,7 @@
 //! | `publish/` | market data onto the bus; shedding |
 //! | `quotes/` | the quote board: the best live source of each instrument |
 //! | `binance/` | Binance: market streams, and a local server |
+//! | `finnhub/` | Finnhub: live client, quotes, candles, local server |
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
 pub mod binance;
@@ -19,6 +20,7 @@ pub mod feed;
 pub mod normalise;
 pub mod publish;
 pub mod quotes;
+pub mod finnhub;
 pub mod secret;
 pub mod vendor;
 pub mod watchlist;
