@@ -4,13 +4,28 @@
 //! |---|---|
 //! | `mod.rs` | [`Market`]: what a server serves |
 //! | `misbehaviour.rs` | [`Misbehaviour`]: what goes wrong, switchable while it runs |
+//! | `control.rs` | [`Control`]: the switches of a running server, and the faults of its answers |
+//! | `server.rs` | [`Server`]: listening and ending |
+//! | `socket.rs`, `outgoing.rs` | [`Socket`]: a WebSocket connection, and what misbehaviour makes of its messages |
+//! | `window.rs` | [`Window`]: so many requests in so long |
 //!
-//! A server is an axum router on loopback. Every one has, beside the vendor's own paths, `GET /_control` and `PUT
+//! A server is an axum router on loopback: the vendor's paths behind [`Control::guard`], started by [`Server::start`],
+//! with connections by [`Control::upgrade`]. Every one has, beside the vendor's own paths, `GET /_control` and `PUT
 //! /_control` with a [`Misbehaviour`] as JSON.
 
+mod control;
 mod misbehaviour;
+mod outgoing;
+mod server;
+mod socket;
+mod window;
 
+pub use control::{Control, Fault};
 pub use misbehaviour::Misbehaviour;
+pub use outgoing::{Dropped, Outgoing};
+pub use server::Server;
+pub use socket::{Ended, Incoming, Socket};
+pub use window::Window;
 
 use rust_decimal::Decimal;
 use tokio::sync::broadcast;
@@ -64,4 +79,20 @@ pub trait Market: Send + Sync + 'static {
     /// The live stream from now on, in bursts as they happen. Who is slow loses the oldest (and is told so by the
     /// channel): a vendor does not wait.
     fn subscribe(&self) -> broadcast::Receiver<std::sync::Arc<[Tick]>>;
+}
+
+/// [`Market::bars`] for async code: they may come from files, or take long to work out.
+///
+/// # Errors
+/// As [`Market::bars`].
+pub async fn bars(
+    market: &std::sync::Arc<dyn Market>,
+    symbol: &Symbol,
+    interval: Interval,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<Bar>, String> {
+    let (market, symbol) = (std::sync::Arc::clone(market), symbol.clone());
+    let read = tokio::task::spawn_blocking(move || market.bars(&symbol, interval, from, to));
+    read.await.unwrap_or_else(|error| Err(error.to_string()))
 }
