@@ -7,10 +7,13 @@
 //! | `watchlist.rs` | what is subscribed |
 //! | `clock.rs` | the time that a node goes by |
 //! | `secret.rs` | API keys that never show themselves |
+//! | `history/` | history from vendors into the catalog |
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
+pub mod alphavantage;
 pub mod clock;
 pub mod feed;
+pub mod history;
 pub mod secret;
 pub mod vendor;
 pub mod watchlist;

@@ -49,7 +49,7 @@ use crate::catalog::{Catalog, ConflictPolicy, SeriesKey};
 
 pub use clock::{TimeFormat, Zone};
 pub use error::{ImportError, Place};
-pub use instrument::InstrumentOptions;
+pub use instrument::{InstrumentOptions, class_of};
 pub use layout::{Column, Field, Header, Layout, Preset, RowKind, StampAt};
 pub use report::{
     Action, Check, CheckReport, FileReport, Finding, Gap, GapReport, InstrumentReport, Policy, Report,
