@@ -17,6 +17,7 @@ pub mod history;
 pub mod secret;
 pub mod vendor;
 pub mod watchlist;
+pub mod yahoo;
 
 pub use clock::{Clock, SystemClock};
 pub use feed::{Feed, FeedContext, FeedState, FeedStatus, Sink, Update};

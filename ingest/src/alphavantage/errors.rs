@@ -20,7 +20,11 @@ pub fn classify(reply: &Reply, symbol: &str) -> Option<HistoryError> {
             return Some(HistoryError::RateLimited { what, wait: reply.retry_after });
         }
         500.. => {
-            return Some(HistoryError::Server(format!("alphavantage: status {}: {}", reply.status, sample())));
+            return Some(HistoryError::Server(format!(
+                "alphavantage: status {}: {}",
+                reply.status,
+                sample()
+            )));
         }
         status => return Some(HistoryError::Refused(format!("alphavantage: status {status}: {}", sample()))),
     }
