@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `mod.rs` | [`Market`]: what a server serves |
 //! | `misbehaviour.rs` | [`Misbehaviour`]: what goes wrong, switchable while it runs |
+//! | `generated.rs`, `path.rs` | [`Generated`]: a market invented from a seed |
+//! | `live.rs` | the live side of both: ticks sent when their time comes |
 //! | `control.rs` | [`Control`]: the switches of a running server, and the faults of its answers |
 //! | `server.rs` | [`Server`]: listening and ending |
 //! | `socket.rs`, `outgoing.rs` | [`Socket`]: a WebSocket connection, and what misbehaviour makes of its messages |
@@ -14,13 +16,17 @@
 //! /_control` with a [`Misbehaviour`] as JSON.
 
 mod control;
+mod generated;
+mod live;
 mod misbehaviour;
 mod outgoing;
+mod path;
 mod server;
 mod socket;
 mod window;
 
 pub use control::{Control, Fault};
+pub use generated::{Generated, GeneratedOptions, SYMBOLS};
 pub use misbehaviour::Misbehaviour;
 pub use outgoing::{Dropped, Outgoing};
 pub use server::Server;

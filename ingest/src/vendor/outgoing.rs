@@ -120,7 +120,7 @@ mod tests {
         let rules = Misbehaviour { duplicate_every: Some(3), ..Default::default() };
         assert_eq!(run(rules, 4), all("1 2 3 3 4"));
         let rules = Misbehaviour { reorder_every: Some(2), ..Default::default() };
-        assert_eq!(run(rules, 5), all("1 3 2 5"));
+        assert_eq!(run(rules, 5), all("1 3 2 5 4"));
         let rules = Misbehaviour { late_every: Some(2), late_ms: 2, ..Default::default() };
         assert_eq!(run(rules, 6), all("1 3 2 5 4"));
         let rules = Misbehaviour { silence_after: Some(2), ..Default::default() };

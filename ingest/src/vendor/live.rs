@@ -1,0 +1,139 @@
+//! The live side of a market: ticks in the order of time, sent when their time comes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use tradeflow_model::{Symbol, Timestamp};
+
+use super::{Tick, TickKind};
+use crate::clock::{Clock, SystemClock};
+
+/// Bursts that a slow subscriber may be behind: some seconds.
+const BURSTS: usize = 4096;
+/// Ticks in a burst at most.
+const BURST_MAX: usize = 4096;
+/// Ticks that come closer together than this go out together.
+const GRAIN: Duration = Duration::from_millis(1);
+
+/// The time of a market.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MarketClock {
+    /// Market time at `started`, and how fast it goes from there; `None` for the machine's clock.
+    shifted: Option<(Timestamp, f64)>,
+    started: Instant,
+}
+
+impl MarketClock {
+    /// The machine's time.
+    pub(super) fn machine() -> Self {
+        Self { shifted: None, started: Instant::now() }
+    }
+
+    /// Market time that is `origin` now and goes `speed` times as fast as the machine's.
+    pub(super) fn from(origin: Timestamp, speed: f64) -> Self {
+        Self { shifted: Some((origin, speed)), started: Instant::now() }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        match self.shifted {
+            None => SystemClock.now(),
+            Some((origin, speed)) => {
+                origin.saturating_add((self.started.elapsed().as_nanos() as f64 * speed) as i64)
+            }
+        }
+    }
+
+    /// How long until it is `time`.
+    fn until(&self, time: Timestamp) -> Duration {
+        let speed = self.shifted.map_or(1.0, |(_, speed)| speed);
+        let nanos = time.as_nanos().saturating_sub(self.now().as_nanos()).max(0);
+        Duration::from_nanos((nanos as f64 / speed) as u64)
+    }
+}
+
+type Last = HashMap<Symbol, (Option<Tick>, Option<Tick>)>;
+
+/// Sends ticks when their time comes, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Live {
+    sender: broadcast::Sender<Arc<[Tick]>>,
+    last: Arc<RwLock<Last>>,
+    driver: AbortHandle,
+}
+
+impl Live {
+    /// Begins. Called within a tokio runtime.
+    pub(super) fn start(
+        clock: MarketClock,
+        ticks: impl Iterator<Item = Tick> + Send + 'static,
+        last: Last,
+    ) -> Self {
+        let sender = broadcast::Sender::new(BURSTS);
+        let last = Arc::new(RwLock::new(last));
+        let driver = tokio::spawn(drive(clock, ticks, sender.clone(), Arc::clone(&last))).abort_handle();
+        Self { sender, last, driver }
+    }
+
+    pub(super) fn last(&self, symbol: &Symbol) -> (Option<Tick>, Option<Tick>) {
+        self.last.read().map(|last| last.get(symbol).cloned().unwrap_or_default()).unwrap_or_default()
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Arc<[Tick]>> {
+        self.sender.subscribe()
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+async fn drive(
+    clock: MarketClock,
+    ticks: impl Iterator<Item = Tick>,
+    sender: broadcast::Sender<Arc<[Tick]>>,
+    last: Arc<RwLock<Last>>,
+) {
+    let mut ticks = ticks.peekable();
+    let mut burst = Vec::new();
+    while let Some(next) = ticks.peek() {
+        let wait = clock.until(next.ts_event);
+        if wait > Duration::ZERO {
+            tokio::time::sleep(wait.max(GRAIN)).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+        let now = clock.now();
+        while burst.len() < BURST_MAX {
+            let Some(tick) = ticks.next_if(|tick| tick.ts_event <= now) else { break };
+            burst.push(tick);
+        }
+        keep(&last, &burst);
+        if !burst.is_empty() {
+            // Nobody listens: that is fine.
+            let _ = sender.send(burst.drain(..).collect());
+        }
+    }
+}
+
+/// Remembers the last trade and quote of each symbol in a burst.
+fn keep(last: &RwLock<Last>, burst: &[Tick]) {
+    let Ok(mut last) = last.write() else { return };
+    for tick in burst {
+        if !last.contains_key(&tick.symbol) {
+            last.insert(tick.symbol.clone(), (None, None));
+        }
+        let Some((trade, quote)) = last.get_mut(&tick.symbol) else { continue };
+        let place = if matches!(tick.kind, TickKind::Trade { .. }) { trade } else { quote };
+        match place {
+            // The symbol's text is kept where it is.
+            Some(place) => (place.ts_event, place.id, place.kind) = (tick.ts_event, tick.id, tick.kind),
+            None => *place = Some(tick.clone()),
+        }
+    }
+}
