@@ -105,6 +105,8 @@ pub struct FeedStatus {
     pub late: AtomicU64,
     pub shed: AtomicU64,
     pub rate_limited: AtomicU64,
+    /// Trades that must not set a price, by their conditions (odd lots, average prices, late reports): not passed on.
+    pub excluded: AtomicU64,
     /// Symbols that the vendor did not take, or that are over its limit.
     pub unserved: AtomicU64,
     /// The last error, without secrets.

@@ -8,11 +8,15 @@
 //! | `clock.rs` | the time that a node goes by |
 //! | `secret.rs` | API keys that never show themselves |
 //! | `history/` | history from vendors into the catalog |
+//! | `alphavantage/` | Alpha Vantage: history, local server |
+//! | `yahoo/` | Yahoo Finance: history, quotes, local server |
+//! | `finnhub/` | Finnhub: live client, quotes, candles, local server |
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
 pub mod alphavantage;
 pub mod clock;
 pub mod feed;
+pub mod finnhub;
 pub mod history;
 pub mod secret;
 pub mod vendor;
