@@ -14,6 +14,7 @@
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
 pub mod alphavantage;
+pub mod binance;
 pub mod clock;
 pub mod feed;
 pub mod finnhub;

@@ -16,6 +16,7 @@
 
 mod errors;
 mod series;
+pub mod server;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -24,7 +24,9 @@ use tradeflow_model::{AssetClass, Instrument, Interval, Timestamp};
 
 use super::frames::Frames;
 use crate::secret::Secret;
-use crate::vendor::{Control, Ended, Fault, Incoming, Market, Misbehaviour, Server, Socket, TickKind, Window};
+use crate::vendor::{
+    Control, Ended, Fault, Incoming, Market, Misbehaviour, Server, Socket, TickKind, Window,
+};
 
 /// How often what is late on purpose is looked for.
 const RELEASE_EVERY: Duration = Duration::from_millis(20);
@@ -67,7 +69,7 @@ impl ServerOptions {
 
 /// What the vendor calls an instrument: `AAPL`, `OANDA:EUR_USD`, `BINANCE:BTCUSDT`.
 pub fn vendor_symbol(instrument: &Instrument) -> String {
-    let (base, quote) = (instrument.base.as_str(), instrument.quote.as_str());
+    let (base, quote) = (instrument.base.code(), instrument.quote.code());
     match instrument.class {
         AssetClass::Equity | AssetClass::Future => instrument.symbol.as_str().to_owned(),
         AssetClass::FxPair => format!("OANDA:{base}_{quote}"),
@@ -256,12 +258,7 @@ async fn serve(vendor: &Vendor, socket: &mut Socket) -> Result<(), Ended> {
 }
 
 /// What a client asks for: nothing is said about it unless it goes wrong.
-async fn command(
-    vendor: &Vendor,
-    socket: &mut Socket,
-    frames: &mut Frames,
-    text: &str,
-) -> Result<(), Ended> {
+async fn command(vendor: &Vendor, socket: &mut Socket, frames: &mut Frames, text: &str) -> Result<(), Ended> {
     #[derive(Deserialize)]
     struct Command {
         r#type: String,
@@ -318,13 +315,12 @@ async fn quote(
     let low = today.iter().map(|bar| decimal(bar.low)).fold(price, rust_decimal::Decimal::min);
     let close = before.last().map_or(open, |bar| decimal(bar.close));
     let change = price - close;
-    let percent = (change * rust_decimal::Decimal::ONE_HUNDRED).checked_div(close).unwrap_or_default().round_dp(4);
+    let percent =
+        (change * rust_decimal::Decimal::ONE_HUNDRED).checked_div(close).unwrap_or_default().round_dp(4);
     let [c, d, dp, h, l, o, pc] =
         [price, change, percent, high, low, open, close].map(|number| number.normalize());
     let t = tick.ts_event.as_nanos().div_euclid(1_000_000_000);
-    let body = format!(
-        r#"{{"c":{c},"d":{d},"dp":{dp},"h":{h},"l":{l},"o":{o},"pc":{pc},"t":{t}}}"#
-    );
+    let body = format!(r#"{{"c":{c},"d":{d},"dp":{dp},"h":{h},"l":{l},"o":{o},"pc":{pc},"t":{t}}}"#);
     json(StatusCode::OK, body)
 }
 

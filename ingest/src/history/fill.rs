@@ -163,7 +163,14 @@ impl Fill<'_> {
         let mut facts = Facts::default();
         let mut batch = Batch::default();
         let mut result = Ok(());
+        let mut nothing_before = Timestamp::MIN;
         for part in &parts {
+            if part.to <= nothing_before {
+                batch.answered.extend(&part.wanted);
+                report.left -= 1;
+                progress.piece(0);
+                continue;
+            }
             let piece = match self.ask(wanted, part).await {
                 Ok(piece) => piece,
                 Err(error) => {
@@ -175,6 +182,7 @@ impl Fill<'_> {
             let calendar =
                 known.as_ref().map_or_else(|| facts.calendar(&wanted.symbol), |known| known.calendar);
             pick(&mut batch, &piece, &part.wanted, wanted, calendar, (now, reach.settles_in));
+            nothing_before = piece.nothing_before.unwrap_or(nothing_before).min(now);
             for note in &piece.notes {
                 report.note(note);
             }

@@ -72,6 +72,8 @@ pub struct Piece {
     pub class: Option<AssetClass>,
     /// What prices are in, where the vendor tells.
     pub currency: Option<String>,
+    /// There is nothing before this instant, which may lie after the time asked for.
+    pub nothing_before: Option<Timestamp>,
     /// Things that the user should know.
     pub notes: Vec<String>,
 }

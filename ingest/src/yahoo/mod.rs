@@ -24,6 +24,7 @@
 mod errors;
 mod feed;
 mod raw;
+pub mod server;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
