@@ -38,6 +38,9 @@ pub fn time_series(body: &str) -> Result<Piece, HistoryError> {
         }
     }
     if let Some((count, first)) = bad {
+        if piece.bars.is_empty() {
+            return Err(malformed(format!("none of {count} rows can be read, such as {first}")));
+        }
         piece
             .notes
             .push(format!("alphavantage: {count} rows can't be read and were left out, such as {first}"));
