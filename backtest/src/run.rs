@@ -51,7 +51,6 @@ pub fn run(
     progress: Progress<'_>,
     stop: &Arc<AtomicBool>,
 ) -> Result<Option<Summary>, RunError> {
-    let started = Instant::now();
     let first = match &driver {
         Driver::Dataflow(cluster) => cluster.process == 0,
         Driver::Reference => true,
@@ -60,23 +59,44 @@ pub fn run(
         drive(plan, catalog, driver, |_, _| Ok(()), progress, stop)?;
         return Ok(None);
     }
-    let folder = ResultFolder::create(out, &folder_name(plan)).map_err(RunError::Results)?;
+    let summary = with_results(plan, catalog.url(), out, |sink| {
+        let (outcome, stopped_at) = drive(plan, catalog, driver, sink, progress, stop)?;
+        let stopped_at = outcome.stopped.then_some(stopped_at);
+        Ok((outcome, stopped_at))
+    });
+    summary.map(Some)
+}
+
+/// Where cells put what they put out: the index of the cell, and the outputs.
+pub type Sink<'a> = &'a mut dyn FnMut(usize, Vec<ShardOutput>) -> Result<(), String>;
+
+/// Writes the result folder of whatever drives the cells of a plan: a backtest, or a session that is replayed. `data`
+/// says where the market data came from.
+///
+/// # Errors
+/// When driving or writing fails; then nothing stays under `out`.
+pub fn with_results(
+    plan: &Arc<RunPlan>,
+    data: &str,
+    out: &Path,
+    drive: impl FnOnce(Sink<'_>) -> Result<(Outcome, Option<Timestamp>), RunError>,
+) -> Result<Summary, RunError> {
+    let started = Instant::now();
+    let name = folder_name(plan);
+    let folder = ResultFolder::create(out, &name).map_err(RunError::Results)?;
     let mut writer = ResultWriter::start(plan, folder.path()).map_err(RunError::Results)?;
-    let (outcome, stopped_at) =
-        drive(plan, catalog, driver, |cell, outputs| writer.take(cell, outputs), progress, stop)?;
+    let (outcome, stopped_at) = drive(&mut |cell, outputs| writer.take(cell, outputs))?;
     let mut collected = writer.finish().map_err(RunError::Results)?;
     let gathered = std::mem::take(&mut collected.gathered);
-    let place = out.join(folder_name(plan));
-    let stopped_at = outcome.stopped.then_some(stopped_at);
     let seconds = started.elapsed().as_secs_f64();
-    let summary = summarise(plan, collected, &outcome, stopped_at, seconds, &place);
+    let summary = summarise(plan, collected, &outcome, stopped_at, seconds, &out.join(name));
     let text =
         serde_json::to_string_pretty(&summary).map_err(|error| RunError::Results(error.to_string()))?;
     let file = folder.path().join("summary.json");
     std::fs::write(&file, text + "\n").map_err(|e| RunError::Results(format!("{}: {e}", file.display())))?;
-    report::write(folder.path(), plan, catalog.url(), &summary, &gathered).map_err(RunError::Results)?;
+    report::write(folder.path(), plan, data, &summary, &gathered).map_err(RunError::Results)?;
     folder.keep().map_err(RunError::Results)?;
-    Ok(Some(summary))
+    Ok(summary)
 }
 
 /// Runs a plan for its digest alone; `None` in a process that is not the first of its cluster.

@@ -40,6 +40,23 @@ pub struct CellFinal {
     pub dividends: Money,
 }
 
+impl CellFinal {
+    /// Of a cell that has finished.
+    pub fn of(cell: &PaperCell) -> Self {
+        let ledger = cell.cell().account().ledger();
+        Self {
+            digest: cell.cell().output_digest(),
+            counters: cell.counters(),
+            equity: ledger.equity(),
+            cash: ledger.cash(),
+            fees: ledger.fees(),
+            realized: ledger.realized(),
+            unrealized: ledger.unrealized(),
+            dividends: ledger.flows(),
+        }
+    }
+}
+
 /// A cell, run by a driver.
 pub struct CellShard {
     cell: PaperCell,
@@ -71,17 +88,7 @@ impl Shard for CellShard {
     fn finish(&mut self, out: &mut Vec<ShardOutput>) -> Result<(), String> {
         self.cell.finish().map_err(|fault| fault.0)?;
         out.push(ShardOutput::Batch(self.cell.take_output()));
-        let ledger = self.cell.cell().account().ledger();
-        out.push(ShardOutput::Final(Box::new(CellFinal {
-            digest: self.cell.cell().output_digest(),
-            counters: self.cell.counters(),
-            equity: ledger.equity(),
-            cash: ledger.cash(),
-            fees: ledger.fees(),
-            realized: ledger.realized(),
-            unrealized: ledger.unrealized(),
-            dividends: ledger.flows(),
-        })));
+        out.push(ShardOutput::Final(Box::new(CellFinal::of(&self.cell))));
         Ok(())
     }
 }

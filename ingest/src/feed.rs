@@ -67,6 +67,9 @@ pub trait Sink: Send {
     /// Takes note of a message that could not be understood: what was wrong, and the message with secrets removed.
     fn bad(&mut self, reason: &str, message: &str);
 
+    /// Takes note of a trade that is left out because of its conditions (see [`crate::normalise::Conditions`]).
+    fn excluded(&mut self) {}
+
     /// A burst is over: nothing more is there to be read right now. What was gathered goes out.
     fn flush(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

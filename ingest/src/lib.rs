@@ -11,6 +11,9 @@
 //! | `alphavantage/` | Alpha Vantage: history, local server |
 //! | `yahoo/` | Yahoo Finance: history, quotes, local server |
 //! | `finnhub/` | Finnhub: live client, quotes, candles, local server |
+//! | `normalise/` | [`normalise::Normaliser`]: what vendors report becomes market data; what is left out is counted |
+//! | `publish/` | market data onto the bus; shedding |
+//! | `quotes/` | the quote board: the best live source of each instrument |
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
 pub mod alphavantage;
@@ -19,6 +22,9 @@ pub mod clock;
 pub mod feed;
 pub mod finnhub;
 pub mod history;
+pub mod normalise;
+pub mod publish;
+pub mod quotes;
 pub mod secret;
 pub mod vendor;
 pub mod watchlist;

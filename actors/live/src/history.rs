@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use tradeflow_model::market::Columns;
-use tradeflow_model::plan::{DataFile, StrategyPlan};
-use tradeflow_model::{SeriesId, Timestamp};
+use tradeflow_model::plan::StrategyPlan;
+use tradeflow_model::{Digest, DigestWriter, SeriesId, Timestamp};
 
 use crate::chunk::MarketTopic;
 use crate::session::SessionPlan;
@@ -15,7 +15,8 @@ use crate::session::SessionPlan;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HistoryRef {
-    /// From the catalog: rows with `from <= start of the row < to`.
+    /// From the catalog: the rows with `from <= start of the row < to`. The catalog may put them into other files later,
+    /// but a replay must find the same rows.
     Catalog {
         /// The series.
         series: SeriesId,
@@ -23,8 +24,8 @@ pub enum HistoryRef {
         from: Timestamp,
         /// The end.
         to: Timestamp,
-        /// The files, with the digests of their contents.
-        files: Vec<DataFile>,
+        /// Digest of the rows.
+        digest: Digest,
     },
     /// From the bus: rows of the series that begin at or after `after`, in records with `first <= offset < end`.
     Bus {
@@ -43,10 +44,10 @@ pub enum HistoryRef {
     },
 }
 
-/// Reads and finds the past. The catalog is behind this, so that live cells need not know how it is stored.
+/// Finds and reads the past. The catalog is behind this, so that live cells need not know how it is stored.
 pub trait History: Send + Sync {
-    /// What a strategy needs of the catalog for its warm-up: for each of its series rows up to what the catalog has, and
-    /// the end of that, from where on the bus is read.
+    /// Which part of the catalog a strategy needs for its warm-up: the last rows of the series, as `from..to` by the start
+    /// of the row. From `to` on the bus is read. `None` when the catalog has none.
     ///
     /// # Errors
     /// In words, when the catalog can't be read.
@@ -55,20 +56,39 @@ pub trait History: Send + Sync {
         plan: &SessionPlan,
         strategy: &StrategyPlan,
         series: SeriesId,
-    ) -> Result<Option<HistoryRef>, String>;
+    ) -> Result<Option<(Timestamp, Timestamp)>, String>;
 
-    /// The rows of a reference to the catalog.
+    /// The rows of a series that begin in `from..to`.
     ///
     /// # Errors
-    /// In words, when a file is missing or has changed.
+    /// In words, when they can't be read.
     fn read(
         &self,
         plan: &SessionPlan,
         series: SeriesId,
         from: Timestamp,
         to: Timestamp,
-        files: &[DataFile],
     ) -> Result<Vec<Columns>, String>;
+}
+
+/// The digest of rows, however they are cut into pieces.
+pub fn digest_of(pieces: &[Columns]) -> Digest {
+    let mut writer = DigestWriter::new();
+    let mut row = |values: &[i64]| values.iter().for_each(|value| writer.i64(*value));
+    for piece in pieces {
+        match piece {
+            Columns::Bars(c) => (0..c.ts_event.len()).for_each(|i| {
+                row(&[c.ts_open[i], c.ts_event[i], c.open[i], c.high[i], c.low[i], c.close[i], c.volume[i]]);
+            }),
+            Columns::Trades(c) => {
+                (0..c.ts_event.len()).for_each(|i| row(&[c.ts_event[i], c.price[i], c.qty[i]]))
+            }
+            Columns::Quotes(c) => (0..c.ts_event.len())
+                .for_each(|i| row(&[c.ts_event[i], c.bid[i], c.ask[i], c.bid_size[i], c.ask_size[i]])),
+            Columns::Actions(_) | Columns::Sessions(_) => {}
+        }
+    }
+    writer.finish()
 }
 
 /// No past: strategies warm up with live data alone.
@@ -76,7 +96,12 @@ pub trait History: Send + Sync {
 pub struct NoHistory;
 
 impl History for NoHistory {
-    fn find(&self, _: &SessionPlan, _: &StrategyPlan, _: SeriesId) -> Result<Option<HistoryRef>, String> {
+    fn find(
+        &self,
+        _: &SessionPlan,
+        _: &StrategyPlan,
+        _: SeriesId,
+    ) -> Result<Option<(Timestamp, Timestamp)>, String> {
         Ok(None)
     }
 
@@ -86,7 +111,6 @@ impl History for NoHistory {
         series: SeriesId,
         _: Timestamp,
         _: Timestamp,
-        _: &[DataFile],
     ) -> Result<Vec<Columns>, String> {
         Err(format!("series {}: the history of this session is in a catalog, and none was given", series.0))
     }

@@ -14,6 +14,7 @@
 //! | `warm_up.rs` | finds and reads a strategy's past when it starts |
 //! | `shell.rs` | the actix actor around a host |
 //! | `node/` | [`Node`]: reads the bus, spreads cells over arbiters, owns accounts by group |
+//! | `fork.rs` | replays a session with another strategy from some instant on |
 //! | `verify.rs` | replays a session from its journal and compares |
 //!
 //! # How an input is taken
@@ -30,6 +31,7 @@
 mod cell;
 mod chunk;
 pub mod commands;
+pub mod fork;
 mod history;
 pub mod host;
 pub mod journal;

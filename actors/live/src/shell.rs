@@ -220,7 +220,7 @@ impl CellShell {
     }
 
     fn handled(&mut self, handled: Handled, cause: Option<Timestamp>) {
-        for notice in &handled.notices {
+        for notice in &handled.output.notices {
             tracing::error!(account = self.status.account(), ?notice, "a strategy failed");
         }
         for (id, answer) in &handled.answers {

@@ -10,7 +10,7 @@ use tradeflow_model::plan::StrategyPlan;
 use crate::LiveError;
 use crate::chunk::{Chunk, Decoder, MarketTopic};
 use crate::commands::CommandMessage;
-use crate::history::HistoryRef;
+use crate::history::{HistoryRef, digest_of};
 use crate::host::{CellHost, Sources};
 use crate::journal::{MarketReader, read_history};
 use crate::session::SessionPlan;
@@ -64,10 +64,15 @@ impl WarmUps {
         for id in &strategy.series {
             let series = &self.plan.run.series[id.index()];
             let Some(topic) = MarketTopic::of(series.kind) else { continue };
-            let catalog = self.sources.history.find(&self.plan, strategy, *id).map_err(LiveError::Other)?;
-            let after = match &catalog {
-                Some(HistoryRef::Catalog { to, .. }) => *to,
-                _ => Timestamp::MIN,
+            let history = &self.sources.history;
+            let found = history.find(&self.plan, strategy, *id).map_err(LiveError::Other)?;
+            let after = found.map_or(Timestamp::MIN, |(_, to)| to);
+            let catalog = match found {
+                Some((from, to)) => {
+                    let rows = history.read(&self.plan, *id, from, to).map_err(LiveError::Other)?;
+                    Some(HistoryRef::Catalog { series: *id, from, to, digest: digest_of(&rows) })
+                }
+                None => None,
             };
             let name = topic.topic(&self.sources.topics);
             let partitions = self.sources.bus.partitions(name)?;

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use tradeflow_model::plan::StrategyPlan;
-use tradeflow_model::{InstrumentId, OrderId, OrderStatus, Price, Qty, Side, StrategyIndex, Timestamp};
+use tradeflow_model::{
+    InstrumentId, OrderId, Price, Qty, Signal, SignalSide, SignalSource, StrategyIndex, Timestamp,
+};
 
 use super::Cell;
 use crate::actor::{Fault, Outbox};
@@ -145,15 +147,15 @@ impl Cell {
                 Ok(Answer::done(vec![*order]))
             }
             Command::CancelAll => {
-                self.cancel_where(now, |_, _| true, &mut ids, out)?;
+                self.cancel_where(now, |_, _| true, &[], &mut ids, out)?;
                 Ok(Answer::done(Vec::new()))
             }
             Command::Close { instrument } => {
                 if instrument.index() >= self.tables.instruments.len() {
                     return Ok(Answer::refused(Refusal::UnknownInstrument, "there is no such instrument"));
                 }
-                self.cancel_where(now, |_, of| of == *instrument, &mut ids, out)?;
                 let orders = self.close_where(now, |_, of| of == *instrument, &mut ids, out)?;
+                self.cancel_where(now, |_, of| of == *instrument, &orders, &mut ids, out)?;
                 if orders.is_empty() {
                     let symbol = &self.tables.instruments[instrument.index()].symbol;
                     let why = format!("there is no position in {symbol}");
@@ -217,33 +219,32 @@ impl Cell {
         ids: &mut IdMint,
         out: &mut Outbox<VenueCommand>,
     ) -> Result<Answer, Fault> {
-        self.cancel_where(now, |_, _| true, ids, out)?;
-        Ok(Answer::done(self.close_where(now, |_, _| true, ids, out)?))
+        let orders = self.close_where(now, |_, _| true, ids, out)?;
+        self.cancel_where(now, |_, _| true, &orders, ids, out)?;
+        Ok(Answer::done(orders))
     }
 
-    /// Cancels the open orders of the owners and instruments that are meant; signals that wait for them are dropped.
+    /// Cancels the open orders of the owners and instruments that are meant, but for those to `keep`.
     pub(super) fn cancel_where(
         &mut self,
         now: Timestamp,
         meant: impl Fn(Option<StrategyIndex>, InstrumentId) -> bool,
+        keep: &[OrderId],
         ids: &mut IdMint,
         out: &mut Outbox<VenueCommand>,
     ) -> Result<(), Fault> {
         let open: Vec<_> = self
             .orders
             .iter()
-            .filter(|order| meant(order.strategy, order.instrument))
-            .map(|order| (order.strategy, order.instrument, order.id))
+            .filter(|order| meant(order.strategy, order.instrument) && !keep.contains(&order.id))
+            .map(|order| order.id)
             .collect();
-        for (strategy, instrument, order) in open {
-            self.desk.take(strategy, instrument);
-            self.cancel(now, order, ids, out)?;
-        }
-        Ok(())
+        open.into_iter().try_for_each(|order| self.cancel(now, order, ids, out))
     }
 
-    /// Closes the positions of the owners and instruments that are meant, each for itself, with market orders that no
-    /// limit holds up.
+    /// Closes the positions of the owners and instruments that are meant, each for itself, as a signal to close does: what
+    /// could still fill is cancelled first, and the rest is closed at market when that is out of the way. Returns the
+    /// orders that close now.
     pub(super) fn close_where(
         &mut self,
         now: Timestamp,
@@ -259,28 +260,27 @@ impl Cell {
             .collect();
         let mut orders = Vec::new();
         for (strategy, instrument) in held {
-            let qty = self.account.strategy_position(strategy, instrument);
-            let Some(side) = Side::of_change(qty).map(Side::opposite) else { continue };
-            // A close that is on its way already would be doubled.
-            let working: i64 = self
-                .orders
-                .of(strategy, instrument)
-                .filter(|order| order.parent.is_none() && !order.cancel_requested)
-                .filter(|order| order.side == side && order.status != OrderStatus::Initialized)
-                .map(|order| order.leaves().raw())
-                .sum();
-            let rest = qty.raw().abs().saturating_sub(working);
-            if rest <= 0 {
-                continue;
-            }
-            let id = ids.next_id()?;
-            let request = OrderRequest::market(instrument, side, Qty::from_raw(rest));
-            self.closing = true;
-            let denied = self.submit(now, strategy, id, [None, None], &request, ids, out);
-            self.closing = false;
-            if denied?.is_none() {
-                orders.push(id);
-            }
+            let name = strategy.map(|s| self.strategies[s.index()].plan().id.clone()).unwrap_or_default();
+            let signal = Signal {
+                id: format!("{}-close-{}", ids.position(), self.counters.signals),
+                source: SignalSource::Manual,
+                strategy,
+                strategy_id: name.clone(),
+                strategy_version: String::new(),
+                strategy_name: name,
+                instrument,
+                side: SignalSide::Close,
+                size: None,
+                price: None,
+                limit_price: None,
+                stop_loss: None,
+                take_profit: None,
+                expires: None,
+                ts_event: now,
+            };
+            self.decide(now, signal, ids, out)?;
+            let working = self.orders.of(strategy, instrument).filter(|order| !order.cancel_requested);
+            orders.extend(working.map(|order| order.id));
         }
         Ok(orders)
     }

@@ -250,10 +250,9 @@ impl Cell {
             }
         }
         let last = self.last_price(request.instrument);
-        let verdict = std::iter::once(&order).chain(&bracket).try_for_each(|order| match self.closing {
-            true => self.risk.check_exit(order, &self.account),
-            false => self.risk.check(order, &self.account, last, self.orders.len()),
-        });
+        let verdict = std::iter::once(&order)
+            .chain(&bracket)
+            .try_for_each(|order| self.risk.check(order, &self.account, last, self.orders.len()));
         if let Err(reason) = verdict {
             self.deny(now, order, reason.clone(), ids, out)?;
             return Ok(Some(reason));

@@ -85,8 +85,6 @@ pub struct Cell {
     containment: Option<Containment>,
     account: Account,
     risk: RiskGate,
-    /// An order that closes is on its way to the gate: no limit holds it up. Only while a command is handled.
-    closing: bool,
     /// Whether [`CellOutput::events`] is filled.
     tells_events: bool,
     desk: Desk,
@@ -161,7 +159,6 @@ impl Cell {
             followers: vec![Vec::new(); tables.instruments.len()],
             slots: vec![Slot { active: true, failures: 0, from: tables.from }; count],
             containment: plan.containment,
-            closing: false,
             tells_events: false,
             strategies,
             risk: RiskGate::new(&plan.risk, account.equity())?,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tradeflow_model::plan::StrategyPlan;
-use tradeflow_model::{MarketEvent, OrderId, StrategyIndex, Timestamp};
+use tradeflow_model::{InstrumentId, MarketEvent, OrderId, StrategyIndex, Timestamp};
 
 use super::{Answer, Cell, Refusal};
 use crate::actor::{Actor, Fault, Outbox};
@@ -94,7 +94,7 @@ impl Cell {
         let slot = Slot { active: true, failures: 0, from: now };
         if place < self.strategies.len() {
             let strategy = StrategyIndex(place as u16);
-            self.cancel_where(now, |of, _| of == Some(strategy), ids, out)?;
+            self.cancel_where(now, |of, _| of == Some(strategy), &[], ids, out)?;
             self.timers.forget(strategy);
             self.strategies[place] = built;
             self.slots[place] = slot;
@@ -119,11 +119,13 @@ impl Cell {
     ) -> Result<Vec<OrderId>, Fault> {
         self.slots[strategy.index()].active = false;
         self.timers.forget(strategy);
-        self.cancel_where(now, |of, _| of == Some(strategy), ids, out)?;
-        if !close {
-            return Ok(Vec::new());
+        let own = |of: Option<StrategyIndex>, _| of == Some(strategy);
+        for index in 0..self.tables.instruments.len() {
+            self.desk.take(Some(strategy), InstrumentId(index as u32));
         }
-        self.close_where(now, |of, _| of == Some(strategy), ids, out)
+        let orders = if close { self.close_where(now, own, ids, out)? } else { Vec::new() };
+        self.cancel_where(now, own, &orders, ids, out)?;
+        Ok(orders)
     }
 
     /// Works out anew who sees what.
@@ -180,14 +182,23 @@ impl Cell {
         let policy = self.containment.unwrap_or_default();
         let slot = &mut self.slots[strategy.index()];
         slot.failures += 1;
-        let (failures, quarantined) = (slot.failures, slot.failures >= policy.failures_max);
+        let failures = slot.failures;
         let plan = self.strategies[strategy.index()].plan().clone();
-        if quarantined {
-            self.stop(now, strategy, policy.close_positions, ids, out)?;
-        } else {
-            self.strategies[strategy.index()] = self.build(strategy.index(), &plan, now)?;
-            self.cancel_where(now, |of, _| of == Some(strategy), ids, out)?;
-        }
+        // One that can't be built anew (it is not in the registry) is at its end with the first failure.
+        let anew = (failures < policy.failures_max).then(|| self.build(strategy.index(), &plan, now).ok());
+        let quarantined = match anew.flatten() {
+            Some(anew) => {
+                self.slots[strategy.index()].from = now;
+                self.timers.forget(strategy);
+                self.strategies[strategy.index()] = anew;
+                self.cancel_where(now, |of, _| of == Some(strategy), &[], ids, out)?;
+                false
+            }
+            None => {
+                self.stop(now, strategy, policy.close_positions, ids, out)?;
+                true
+            }
+        };
         let notice = Notice::StrategyFailed { id: plan.id, ts_event: now, why, failures, quarantined };
         self.output.notices.push(notice);
         Ok(())

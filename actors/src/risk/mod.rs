@@ -119,7 +119,10 @@ impl RiskGate {
             reduces: order.reduce_only || (against && order.qty.raw() <= held.abs()),
         };
         check_fields(order, definition)?;
-        if self.state.mode != TradingMode::Open && !view.reduces {
+        // Strategies that hold against each other close each for itself, whatever that does to the sum on the way.
+        let own = account.strategy_position(order.strategy, order.instrument).raw();
+        let closes = own.signum() == -order.side.sign() && order.qty.raw() <= own.abs();
+        if self.state.mode != TradingMode::Open && !view.reduces && !closes {
             let (rule, detail) = match self.state.mode {
                 TradingMode::Killed => {
                     ("kill_switch", "the kill switch was pulled; only orders that reduce pass")
@@ -133,14 +136,6 @@ impl RiskGate {
                 .map_err(|detail| DenyReason::Rule { rule: rule.name().to_owned(), detail })?;
         }
         Ok(())
-    }
-
-    /// Checks what a closing order must fulfil whatever the limits are: quantity on the lot.
-    ///
-    /// # Errors
-    /// What does not fit the instrument.
-    pub fn check_exit(&self, order: &Order, account: &Account) -> Result<(), DenyReason> {
-        check_fields(order, account.ledger().instrument(order.instrument))
     }
 
     /// Whether the account may open positions.

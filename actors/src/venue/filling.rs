@@ -51,6 +51,9 @@ impl SimVenue {
     ) -> Result<(), Fault> {
         let Some(order) = self.state.orders.get(&id).cloned() else { return Ok(()) };
         let (ts_event, now) = (moment.ts_event, moment.now);
+        if ts_event < order.ts_submitted {
+            return Ok(()); // it happened before the order was sent, and was only heard of later (I7)
+        }
         let definition = self.state.ledger.instrument(order.instrument);
         let mut qty = order.leaves().min(self.state.brackets.room(&order));
         if qty.is_zero() {

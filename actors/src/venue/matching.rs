@@ -89,7 +89,8 @@ impl SimVenue {
             }
             MarketEvent::Action(_) | MarketEvent::Session(_) => return Ok(()),
         };
-        self.match_point(instrument, point, Timestamp::MAX, &mut moment, out)
+        let until = moment.ts_event;
+        self.match_point(instrument, point, until, &mut moment, out)
     }
 
     fn match_bar(

@@ -185,10 +185,12 @@ impl SimVenue {
                     self.match_event(now, event, out)?;
                 }
                 let book = &mut self.state.books[instrument.index()];
-                book.last = Some(last);
-                book.ts_last = event.ts_event();
-                if let MarketEvent::Quote(quote) = event {
-                    book.touch = Some((quote.bid, quote.ask));
+                if book.last.is_none() || event.ts_event() >= book.ts_last {
+                    book.last = Some(last);
+                    book.ts_last = event.ts_event();
+                    if let MarketEvent::Quote(quote) = event {
+                        book.touch = Some((quote.bid, quote.ask));
+                    }
                 }
             }
         }

@@ -12,7 +12,7 @@
 //! | `memory.rs` | a bus in memory, for tests and the simulation |
 //! | `kafka/` | Apache Kafka, by librdkafka |
 //!
-//! Two implementations, one conformance suite (`tests/conformance.rs`) that runs against both.
+//! Two implementations, one conformance suite (`tests/conformance/`) that runs against both.
 //!
 //! # Invariants
 //! - Within a partition records are read in the order of their offsets, each once. Offsets grow; they may leave gaps
@@ -37,6 +37,7 @@ mod memory;
 pub use bus::{Bus, Durability, Exclusive, GroupEvent, Membership, NewRecord, Position, Reader, Stored};
 pub use clock::{Clock, SystemClock};
 pub use error::BusError;
+pub use kafka::{KafkaBus, KafkaConfig};
 pub use memory::MemoryBus;
 pub use poison::SetAside;
 pub use receipt::{Receipt, Written};

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tradeflow_actors::cell::{Answer, Command};
-use tradeflow_actors::output::Notice;
+use tradeflow_actors::output::CellOutput;
 use tradeflow_bus::{NewRecord, Topics, partition_of};
 use tradeflow_model::{Signal, Timestamp};
 
@@ -107,8 +107,8 @@ pub struct Handled {
     pub fills: u64,
     /// Answers to commands: the sender's id, and the answer.
     pub answers: Vec<(String, Answer)>,
-    /// What people should know.
-    pub notices: Vec<Notice>,
+    /// What the cell put out: what a backtest would write to its results.
+    pub output: CellOutput,
     /// Market events taken.
     pub events: u64,
 }
@@ -342,15 +342,13 @@ impl CellHost {
         let mut handled = Handled::default();
         let before = self.cell.events();
         let mut replies = Vec::new();
-        for input in turn.inputs {
-            if let Some((id, now, answer)) = self.apply(&input)? {
-                let outputs = self.outputs();
-                replies.push(outputs.reply(&id, &answer, now));
+        for input in &turn.inputs {
+            if let Some((id, now, answer)) = self.apply(input)? {
+                replies.push(self.outputs().reply(&id, &answer, now));
                 handled.answers.push((id, answer));
             }
         }
-        self.seq = turn.seq;
-        self.journal_next = offset + 1;
+        self.passed(turn.seq, offset);
         let output = self.cell.paper_mut().take_output();
         handled.events = self.cell.events() - before;
         handled.fills = output.fills.len() as u64;
@@ -362,7 +360,7 @@ impl CellHost {
         self.outputs_known = self.outputs_known.max(seq);
         records.append(&mut replies);
         handled.records = records;
-        handled.notices = output.notices;
+        handled.output = output;
         Ok(handled)
     }
 
@@ -371,7 +369,10 @@ impl CellHost {
     }
 
     /// Gives an input to the cell.
-    fn apply(&mut self, input: &Pending) -> Result<Option<(String, Timestamp, Answer)>, LiveError> {
+    pub(crate) fn apply(
+        &mut self,
+        input: &Pending,
+    ) -> Result<Option<(String, Timestamp, Answer)>, LiveError> {
         let account = &self.plan.run.cells[self.index].account.id;
         let failed = |fault| LiveError::cell(account, fault);
         match input {
@@ -444,8 +445,18 @@ impl CellHost {
 
     /// The checkpoint was written at `offset`.
     pub fn passed_checkpoint(&mut self, offset: u64) {
-        self.seq += 1;
+        self.passed(self.seq + 1, offset);
+    }
+
+    /// The entry with this number, at `offset` of the journal, is dealt with.
+    pub(crate) fn passed(&mut self, seq: u64, offset: u64) {
+        self.seq = seq;
         self.journal_next = offset + 1;
+    }
+
+    /// The cell, to change its course.
+    pub(crate) fn cell_mut(&mut self) -> &mut LiveCell {
+        &mut self.cell
     }
 }
 

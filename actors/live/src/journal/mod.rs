@@ -13,7 +13,7 @@
 mod read;
 mod replay;
 
-pub use read::{Archive, JournalReader, MarketReader, records};
+pub use read::{Archive, JournalReader, KeyReader, MarketReader, records};
 pub use replay::{Replay, Step, read_history};
 
 use serde::{Deserialize, Serialize};

@@ -94,12 +94,40 @@ pub fn records<E: From<BusError>>(
     Ok(())
 }
 
-/// The entries of one account, in order.
-pub struct JournalReader {
+/// The records of one key, in order, up to the end of the partition as it was when reading began.
+pub struct KeyReader {
     cursor: Cursor,
     end: u64,
-    account: String,
+    key: String,
 }
+
+impl KeyReader {
+    /// From a place on.
+    ///
+    /// # Errors
+    /// Those of the bus.
+    pub fn new(bus: &Arc<dyn Bus>, from: Position, key: &str) -> Result<Self, BusError> {
+        let bounds = bus.bounds(&from.topic, from.partition)?;
+        let from = Position { offset: from.offset.max(bounds.start), ..from };
+        Ok(Self { cursor: Cursor::new(bus, from)?, end: bounds.end, key: key.to_owned() })
+    }
+
+    /// The next record of the key.
+    ///
+    /// # Errors
+    /// Those of the bus.
+    pub fn next(&mut self) -> Result<Option<Stored>, BusError> {
+        while let Some(stored) = self.cursor.next_before(self.end)? {
+            if stored.key == self.key.as_bytes() {
+                return Ok(Some(stored));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The entries of one account, in order.
+pub struct JournalReader(KeyReader);
 
 impl JournalReader {
     /// From an offset of the account's partition up to its end as it is now.
@@ -113,9 +141,8 @@ impl JournalReader {
         from: u64,
         account: &str,
     ) -> Result<Self, BusError> {
-        let end = bus.bounds(journal, partition)?.end;
         let place = Position { topic: journal.clone(), partition, offset: from };
-        Ok(Self { cursor: Cursor::new(bus, place)?, end, account: account.to_owned() })
+        KeyReader::new(bus, place, account).map(Self)
     }
 
     /// The next entry, with its offset.
@@ -123,17 +150,12 @@ impl JournalReader {
     /// # Errors
     /// Those of the bus, and an entry that can't be read: unlike market data, a journal is never passed over.
     pub fn next(&mut self) -> Result<Option<(u64, Entry)>, LiveError> {
-        while let Some(stored) = self.cursor.next_before(self.end)? {
-            if stored.key != self.account.as_bytes() {
-                continue;
-            }
-            let entry = Entry::decode(stored.value.as_deref().unwrap_or_default());
-            return entry.map(|entry| Some((stored.offset, entry))).map_err(|error| LiveError::Record {
-                place: format!("{}/{} offset {}", stored.topic, stored.partition, stored.offset),
-                why: error.to_string(),
-            });
-        }
-        Ok(None)
+        let Some(stored) = self.0.next()? else { return Ok(None) };
+        let entry = Entry::decode(stored.value.as_deref().unwrap_or_default());
+        entry.map(|entry| Some((stored.offset, entry))).map_err(|error| LiveError::Record {
+            place: format!("{}/{} offset {}", stored.topic, stored.partition, stored.offset),
+            why: error.to_string(),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use tradeflow_bus::partition_of;
 use super::{Checkpoint, Entry, Input, JournalReader, MarketReader};
 use crate::LiveError;
 use crate::chunk::{Chunk, Decoder};
-use crate::history::{History, HistoryRef};
+use crate::history::{History, HistoryRef, digest_of};
 use crate::host::{CellHost, Handled, Pending, Sources, Turn};
 
 /// A host that follows a journal.
@@ -152,12 +152,18 @@ pub fn read_history(
     decoder: &Decoder,
 ) -> Result<Vec<Chunk>, LiveError> {
     match reference {
-        HistoryRef::Catalog { series, from, to, files } => {
+        HistoryRef::Catalog { series, from, to, digest } => {
             let instrument = plan.run.series[series.index()].instrument;
             let kind = plan.run.series[series.index()].kind;
             let topic = crate::MarketTopic::of(kind)
                 .ok_or_else(|| LiveError::Other(format!("series {} holds no market data", series.0)))?;
-            let columns = history.read(plan, *series, *from, *to, files).map_err(LiveError::Other)?;
+            let columns = history.read(plan, *series, *from, *to).map_err(LiveError::Other)?;
+            if digest_of(&columns) != *digest {
+                return Err(LiveError::Other(format!(
+                    "the catalog's {} from {from} to {to} has changed since the session began with it",
+                    plan.symbol(instrument)
+                )));
+            }
             let chunk =
                 |columns| Chunk { topic, partition: 0, offset: 0, series: *series, instrument, columns };
             Ok(columns.into_iter().map(chunk).collect())

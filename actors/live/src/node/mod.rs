@@ -5,17 +5,19 @@
 //! | `mod.rs` | [`Node`]: starts, shows, commands, stops |
 //! | `arbiters.rs` | the threads that cells run on |
 //! | `reader.rs` | the thread that reads the bus and hands chunks and commands to cells |
+//! | `merge.rs` | puts the records of many partitions into the order of their time |
 //! | `owner.rs` | the thread that owns accounts: takes them over, lets them go |
 //! | `open.rs` | finds the session that is open, or opens one |
 //! | `status.rs` | what can be seen of cells and node |
 
 mod arbiters;
+mod merge;
 mod open;
 mod owner;
 mod reader;
 mod status;
 
-pub use open::{Opened, open_session};
+pub use open::{Opened, open_session, sessions};
 pub use status::{CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
 
 use std::sync::atomic::AtomicBool;

@@ -14,6 +14,7 @@ use actix::prelude::SendError;
 use tradeflow_bus::{BusError, Position, Reader, SetAside, Stored};
 use tradeflow_model::InstrumentId;
 
+use super::merge::Merge;
 use crate::LiveError;
 use crate::chunk::{Chunk, Decoder};
 use crate::commands::CommandMessage;
@@ -46,6 +47,7 @@ pub(crate) struct BusReader {
     shared: Arc<Shared>,
     decoder: Decoder,
     reader: Box<dyn Reader>,
+    merge: Merge,
     poison: SetAside,
     cells: BTreeMap<usize, Addr<CellShell>>,
     /// Cells by the instruments that they follow.
@@ -57,8 +59,10 @@ pub(crate) struct BusReader {
 }
 
 impl BusReader {
-    /// Records taken at a time: what one round of deliveries is made of.
-    const POLL_MAX: usize = 2048;
+    /// Records taken at a time.
+    const POLL_MAX: usize = 1024;
+    /// Records held until they are handed on in order.
+    const HELD_MAX: usize = 4096;
 
     pub(crate) fn new(
         plan: Arc<SessionPlan>,
@@ -71,6 +75,7 @@ impl BusReader {
             decoder: Decoder::new(&plan, &sources.topics),
             reader: sources.bus.reader(&[])?,
             poison: SetAside::new(sources.bus.clone(), sources.topics.dead_letters.clone()),
+            merge: Merge::default(),
             plan,
             shared,
             cells: BTreeMap::new(),
@@ -104,13 +109,32 @@ impl BusReader {
                 }
             }
             let wait = self.tick.saturating_sub(ticked.elapsed());
-            match self.reader.poll(Self::POLL_MAX, wait) {
-                Ok(records) => self.deliver(&records)?,
+            match self.read(wait) {
+                Ok(caught_up) => {
+                    let records = self.merge.release(caught_up);
+                    self.deliver(&records)?;
+                }
                 Err(error @ BusError::Unavailable { .. }) => {
                     tracing::warn!(%error, "reading the bus; trying again");
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Reads what is there, up to a limit; says whether that was all.
+    fn read(&mut self, wait: Duration) -> Result<bool, BusError> {
+        let mut wait = wait;
+        loop {
+            let records = self.reader.poll(Self::POLL_MAX, wait)?;
+            if records.is_empty() {
+                return Ok(true);
+            }
+            self.merge.take(records);
+            if self.merge.held() >= Self::HELD_MAX {
+                return Ok(false);
+            }
+            wait = Duration::ZERO;
         }
     }
 
@@ -126,6 +150,7 @@ impl BusReader {
         for place in market.chain([own]).collect::<Vec<_>>() {
             let key = (place.topic.to_string(), place.partition);
             if self.places.get(&key).is_none_or(|known| place.offset < *known) {
+                self.merge.forget(&place.topic, place.partition);
                 self.reader.set(&place)?;
                 self.places.insert(key, place.offset);
             }

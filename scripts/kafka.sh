@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# One Apache Kafka broker (KRaft, one node, loopback) for tests, with settings that make it quick, not safe.
+#
+#   scripts/kafka.sh DIR PORT CONTROLLER_PORT SASL_PORT
+#
+# Takes commands on standard input, a line each, and answers each with a line: `start` → `started PID`, `kill` (as
+# kill -9) → `killed`. At the end of the input, so also when whoever started it has died, the broker is killed and DIR
+# removed. The broker's output is in DIR/kafka.log. SASL_PORT takes user `tester` with password `tester-secret` (PLAIN).
+set -euo pipefail
+dir=$1 port=$2 controller=$3 sasl=$4
+jars=${TRADEFLOW_KAFKA_JARS:-${XDG_CACHE_HOME:-$HOME/.cache}/tradeflow/kafka}
+if [ ! -e "$jars/.installed" ]; then
+    echo "failed: no Kafka in $jars: run scripts/setup-kafka.sh first"
+    exit 1
+fi
+
+pid=
+end() {
+    if [ -n "$pid" ]; then kill -9 "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; fi
+    rm -rf "$dir"
+}
+trap end EXIT
+# Ctrl-C goes to the whole process group: the end of the input is what counts.
+trap '' INT
+
+mkdir -p "$dir"
+cat >"$dir/server.properties" <<EOF
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$port,SASL_PLAINTEXT://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port,SASL_PLAINTEXT://127.0.0.1:$sasl
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_tester="tester-secret";
+log.dirs=$dir/data
+num.partitions=1
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+# A broker that was killed is let in again when this is over.
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=200
+group.min.session.timeout.ms=1000
+log.retention.check.interval.ms=500
+log.initial.task.delay.ms=500
+log.cleaner.backoff.ms=500
+EOF
+cat >"$dir/log4j2.properties" <<EOF
+rootLogger.level=warn
+rootLogger.appenderRef.out.ref=out
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c{1} %m%n
+EOF
+# The first compiler alone: a broker of a few minutes gains nothing from the second, and starts twice as quick.
+java=(java -Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "-Dlog4j2.configurationFile=$dir/log4j2.properties" -cp "$jars/*")
+if ! "${java[@]}" kafka.tools.StorageTool format -t tradeflowTestsKafkaAA -c "$dir/server.properties" >"$dir/kafka.log" 2>&1; then
+    echo "failed: $(tail -n 3 "$dir/kafka.log" | tr '\n' ' ')"
+    exit 1
+fi
+
+while read -r command; do
+    case $command in
+        start)
+            "${java[@]}" kafka.Kafka "$dir/server.properties" >>"$dir/kafka.log" 2>&1 </dev/null &
+            pid=$!
+            echo "started $pid"
+            ;;
+        kill)
+            kill -9 "$pid" 2>/dev/null || true
+            wait "$pid" 2>/dev/null || true
+            pid=
+            echo killed
+            ;;
+        *) echo "failed: unknown command '$command'" ;;
+    esac
+done
