@@ -84,10 +84,16 @@ struct Vendor {
     options: ServerOptions,
     control: Arc<Control>,
     symbols: BTreeMap<String, Instrument>,
-    /// The connection of each key; ended by the token.
-    sessions: Mutex<BTreeMap<String, (u64, CancellationToken)>>,
+    sessions: Mutex<Sessions>,
     /// The calls of each key.
     calls: Mutex<BTreeMap<String, [Window; 2]>>,
+}
+
+/// The connection of each key, by its number; ended by the token.
+#[derive(Default)]
+struct Sessions {
+    count: u64,
+    of_key: BTreeMap<String, (u64, CancellationToken)>,
 }
 
 /// Starts it.
@@ -186,20 +192,20 @@ impl Vendor {
     /// Enters a connection; the one that the key had is ended, and so is this one then.
     fn enter(&self, key: &str) -> Option<(u64, CancellationToken)> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, old)) = sessions.remove(key) {
+        if let Some((_, old)) = sessions.of_key.remove(key) {
             old.cancel();
             return None;
         }
-        let number = self.control.sockets.load(std::sync::atomic::Ordering::Relaxed);
-        let session = (number, CancellationToken::new());
-        sessions.insert(key.to_owned(), session.clone());
+        sessions.count += 1;
+        let session = (sessions.count, CancellationToken::new());
+        sessions.of_key.insert(key.to_owned(), session.clone());
         Some(session)
     }
 
     fn leave(&self, key: &str, number: u64) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.get(key).is_some_and(|(current, _)| *current == number) {
-            sessions.remove(key);
+        if sessions.of_key.get(key).is_some_and(|(current, _)| *current == number) {
+            sessions.of_key.remove(key);
         }
     }
 }
