@@ -2,6 +2,7 @@
 
 mod backtest;
 mod catalog;
+mod fetch;
 mod import;
 mod sample;
 mod strategies;
@@ -24,6 +25,8 @@ enum Command {
     Backtest(Box<backtest::Args>),
     /// Reads price files into the catalog.
     Import(Box<import::Args>),
+    /// Fetches history from a vendor into the catalog.
+    Fetch(Box<fetch::Args>),
     /// Shows, checks and aggregates the data of the catalog.
     Catalog(catalog::Args),
     /// Makes realistic sample data from a seed.
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Backtest(args) => backtest::run(*args),
         Command::Import(args) => import::run(*args),
+        Command::Fetch(args) => fetch::run(*args),
         Command::Catalog(args) => catalog::run(args),
         Command::Sample(args) => sample::run(args),
         Command::Strategies(args) => strategies::run(args),

@@ -21,9 +21,15 @@ pub mod normalise;
 pub mod publish;
 pub mod quotes;
 pub mod finnhub;
+//! | `history/` | history from vendors into the catalog |
+//! | `alphavantage/` | Alpha Vantage: history, local server |
+//! | `yahoo/` | Yahoo Finance: history, quotes, local server |
+pub mod alphavantage;
+pub mod history;
 pub mod secret;
 pub mod vendor;
 pub mod watchlist;
+pub mod yahoo;
 
 pub use clock::{Clock, SystemClock};
 pub use feed::{Feed, FeedContext, FeedState, FeedStatus, Sink, Update};

@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! Binance: public market streams, live, and a local server that speaks the same.
 //!
 //! | file | holds |
@@ -17,3 +18,10 @@ mod subscriptions;
 pub mod wire;
 
 pub use client::{Binance, BinanceOptions, Times};
+=======
+//! Binance: public market data.
+
+mod history;
+
+pub use history::{BASE as HISTORY_BASE, BinanceHistory};
+>>>>>>> history

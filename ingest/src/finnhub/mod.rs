@@ -8,6 +8,7 @@
 //! | `key.rs` | one connection a key |
 //! | `wire.rs`, `conditions.rs` | frames, and which trades set a price |
 //! | `rest.rs`, `budget.rs` | [`Rest`]: quotes and candles, within the limits of calls |
+//! | `history.rs` | [`FinnhubHistory`]: candles into the catalog |
 //! | `quotes.rs` | [`FinnhubQuotes`]: quotes at start-up, and for what the socket does not serve |
 //! | `server.rs`, `frames.rs` | the protocol on localhost |
 //!
@@ -28,6 +29,7 @@ mod budget;
 mod client;
 pub mod conditions;
 mod frames;
+mod history;
 mod key;
 mod quotes;
 mod rest;
@@ -37,6 +39,7 @@ pub mod wire;
 
 pub use backoff::Timing;
 pub use client::{FinnhubSocket, Served};
+pub use history::FinnhubHistory;
 pub use key::{KeyInUse, KeyLease};
 pub use quotes::{FinnhubQuotes, Polling};
 pub use rest::{CallLimits, Candle, Candles, Page, Quote, Rest, RestError};

@@ -36,7 +36,7 @@ pub use window::Window;
 use rust_decimal::Decimal;
 use tokio::sync::broadcast;
 use tradeflow_model::market::Aggressor;
-use tradeflow_model::{Bar, Instrument, Interval, Symbol, Timestamp};
+use tradeflow_model::{Bar, CorporateAction, Instrument, Interval, Symbol, Timestamp};
 
 /// Something that happens in a served market.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,20 @@ pub trait Market: Send + Sync + 'static {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<Bar>, String>;
+
+    /// Splits and dividends that take effect in `[from, to)`, oldest first; a market may have none.
+    ///
+    /// # Errors
+    /// In words, when they can't be read.
+    fn actions(
+        &self,
+        symbol: &Symbol,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<CorporateAction>, String> {
+        let _ = (symbol, from, to);
+        Ok(Vec::new())
+    }
 
     /// The last trade and quote of a symbol.
     fn last(&self, symbol: &Symbol) -> (Option<Tick>, Option<Tick>);

@@ -6,6 +6,7 @@
 //! kind=bar/interval=1d/price=last/symbol=GOOG/year=2004/data.parquet          daily and weekly bars: a file a year
 //! kind=trade/symbol=SPY/date=2013-10-07/data.parquet                          trades and quotes: a file a UTC date
 //! kind=action/symbol=AAPL/data.parquet                                        splits and dividends: one file
+//! coverage/yahoo/kind=bar/interval=1d/price=last/symbol=AAPL.json             what a vendor was asked for already
 //! ```
 //!
 //! Prices and quantities are `Decimal(18, scale)` in 64-bit integers at the instrument's scale, times are
@@ -16,6 +17,7 @@
 //! All calls block. Inside an async runtime, call them from a blocking thread.
 
 mod content;
+mod coverage;
 mod decode;
 mod encode;
 mod error;
@@ -42,6 +44,7 @@ use tradeflow_model::{Instrument, Symbol, Timestamp, ValueError, ValueReason};
 use decode::{FOOTER_GUESS_BYTES, Footer, footer_of_tail};
 use store::Store;
 
+pub use coverage::{Coverage, Covered};
 pub use error::CatalogError;
 pub use gaps::{Gap, GapReport};
 pub use key::{Partition, Partitioning, SeriesKey};

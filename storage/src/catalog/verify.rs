@@ -81,7 +81,7 @@ pub(crate) fn verify(
                 },
             }
         } else {
-            if path != ".lock" {
+            if path != ".lock" && !path.starts_with(super::coverage::FOLDER) {
                 report.strays.push(path);
             }
             continue;

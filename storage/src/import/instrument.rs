@@ -111,6 +111,11 @@ fn guess(symbol: &str) -> Option<(AssetClass, String, String)> {
     Some((class, base.to_owned(), quote.to_owned()))
 }
 
+/// The class that a symbol suggests: an equity where nothing says otherwise.
+pub fn class_of(symbol: &Symbol) -> AssetClass {
+    guess(symbol.as_str()).map_or(AssetClass::Equity, |(class, _, _)| class)
+}
+
 /// The symbol's letters and digits as far as they fit a code.
 fn code_of(symbol: &str) -> String {
     let upper = symbol.to_ascii_uppercase();

@@ -42,14 +42,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 pub use rust_decimal::Decimal;
-use tradeflow_model::market::{Columns, SeriesKind};
+use tradeflow_model::market::{ActionKind, Columns, SeriesKind};
 use tradeflow_model::{CorporateAction, Instrument, InstrumentId, SeriesId, Symbol, Timestamp};
 
 use crate::catalog::{Catalog, ConflictPolicy, SeriesKey};
 
 pub use clock::{TimeFormat, Zone};
 pub use error::{ImportError, Place};
-pub use instrument::InstrumentOptions;
+pub use instrument::{InstrumentOptions, class_of};
 pub use layout::{Column, Field, Header, Layout, Preset, RowKind, StampAt};
 pub use report::{
     Action, Check, CheckReport, FileReport, Finding, Gap, GapReport, InstrumentReport, Policy, Report,
@@ -143,6 +143,59 @@ fn place_of(origin: i64) -> (usize, u64) {
 /// As [`ImportError`] says. The catalog is as it was before, unless the error came from writing to it; then each of
 /// its files is whole, and the same import again completes the work.
 pub fn import(catalog: &Catalog, request: &Request, progress: &dyn Progress) -> Result<Report, ImportError> {
+    if request.files.is_empty() {
+        return Err(ImportError::Request("no files to import".into()));
+    }
+    run(catalog, request, progress, |importer| importer.read_files())
+}
+
+/// A table that is in memory, such as the answer of a vendor: what a file of the request's layout would hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Table<'a> {
+    /// Where it comes from: the source that its rows carry, and the place that errors name.
+    pub name: &'a str,
+    /// Its rows, as text.
+    pub text: &'a [u8],
+    /// Splits and dividends that come with it, with the time at which they take effect, in order.
+    pub actions: &'a [(Timestamp, ActionKind)],
+}
+
+/// As [`import`], of a table in memory instead of the files that the request names. The request names the symbol.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_table(
+    catalog: &Catalog,
+    request: &Request,
+    table: &Table<'_>,
+    progress: &dyn Progress,
+) -> Result<Report, ImportError> {
+    run(catalog, request, progress, |importer| {
+        let place = Place::file(table.name);
+        if !table.text.is_empty() {
+            importer.read_text(&place, &mut { table.text })?;
+        }
+        if table.actions.is_empty() {
+            return Ok(());
+        }
+        let symbol = request.symbol.clone();
+        let symbol = symbol
+            .ok_or_else(|| ImportError::Request("actions in memory need the request's symbol".into()))?;
+        let subject = importer.subject(symbol)?;
+        importer.sources.push(place);
+        let origin = origin_of(importer.sources.len() - 1, 0);
+        let rows = table.actions.iter().map(|(time, kind)| (time.as_nanos(), *kind, origin)).collect();
+        importer.actions.push((subject, rows));
+        Ok(())
+    })
+}
+
+fn run(
+    catalog: &Catalog,
+    request: &Request,
+    progress: &dyn Progress,
+    read: impl FnOnce(&mut Importer<'_>) -> Result<(), ImportError>,
+) -> Result<Report, ImportError> {
     let mut importer = Importer {
         request,
         layout: &request.layout,
@@ -157,7 +210,8 @@ pub fn import(catalog: &Catalog, request: &Request, progress: &dyn Progress) -> 
         report: Found::default(),
     };
     importer.check_request()?;
-    importer.read_files()?;
+    read(&mut importer)?;
+    importer.seal_all()?;
     let instruments = importer.finish_instruments()?;
     let left_out = importer.check_series(&instruments)?;
     if importer.report.rejected() > 0 {
@@ -170,9 +224,6 @@ pub fn import(catalog: &Catalog, request: &Request, progress: &dyn Progress) -> 
 impl Importer<'_> {
     fn check_request(&self) -> Result<(), ImportError> {
         let refuse = |what: &str| Err(ImportError::Request(what.into()));
-        if self.request.files.is_empty() {
-            return refuse("no files to import");
-        }
         let makes_bars = matches!(self.layout.kind, RowKind::Bar | RowKind::QuoteBar);
         match self.layout.interval {
             None if makes_bars => {
@@ -200,6 +251,10 @@ impl Importer<'_> {
                 source::Content::Parquet(file) => self.read_parquet(place, file),
             })?;
         }
+        Ok(())
+    }
+
+    fn seal_all(&mut self) -> Result<(), ImportError> {
         for at in 0..self.stage.series.len() {
             let scales = self.subjects[self.stage.series[at].subject].scales;
             self.stage.seal(at, None, scales)?;
