@@ -10,22 +10,22 @@
 //! | `normalise/` | [`normalise::Normaliser`]: what vendors report becomes market data; what is left out is counted |
 //! | `publish/` | market data onto the bus; shedding |
 //! | `quotes/` | the quote board: the best live source of each instrument |
-//! | `binance/` | Binance: market streams, and a local server |
+//! | `history/` | history from vendors into the catalog |
+//! | `alphavantage/` | Alpha Vantage: history, local server |
+//! | `binance/` | Binance: market streams, history, local server |
 //! | `finnhub/` | Finnhub: live client, quotes, candles, local server |
+//! | `yahoo/` | Yahoo Finance: history, quotes, local server |
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
+pub mod alphavantage;
 pub mod binance;
 pub mod clock;
 pub mod feed;
+pub mod finnhub;
+pub mod history;
 pub mod normalise;
 pub mod publish;
 pub mod quotes;
-pub mod finnhub;
-//! | `history/` | history from vendors into the catalog |
-//! | `alphavantage/` | Alpha Vantage: history, local server |
-//! | `yahoo/` | Yahoo Finance: history, quotes, local server |
-pub mod alphavantage;
-pub mod history;
 pub mod secret;
 pub mod vendor;
 pub mod watchlist;

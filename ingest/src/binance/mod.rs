@@ -1,5 +1,4 @@
-<<<<<<< HEAD
-//! Binance: public market streams, live, and a local server that speaks the same.
+//! Binance: public market streams, live, history, and a local server that speaks the same.
 //!
 //! | file | holds |
 //! |---|---|
@@ -7,21 +6,17 @@
 //! | `connection.rs` | one connection: messages in, time-outs |
 //! | `subscriptions.rs` | what is subscribed, what is to be, and the requests in between |
 //! | `wire.rs` | the frames |
+//! | `history.rs` | klines into the catalog |
 //! | `server/` | the local server |
 //! | `backoff.rs` | how long to wait before connecting again |
 
 mod backoff;
 mod client;
 mod connection;
+mod history;
 pub mod server;
 mod subscriptions;
 pub mod wire;
 
 pub use client::{Binance, BinanceOptions, Times};
-=======
-//! Binance: public market data.
-
-mod history;
-
 pub use history::{BASE as HISTORY_BASE, BinanceHistory};
->>>>>>> history
