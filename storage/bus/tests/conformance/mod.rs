@@ -64,6 +64,8 @@ pub struct Abilities {
     pub retention_slack: u64,
     /// Bytes that must be written before retention is certain to have something to delete.
     pub retention_unit: usize,
+    /// Bytes that a reader may fetch before it is asked for them.
+    pub read_ahead_bytes: usize,
     /// Cases of a property test.
     pub cases: u32,
     /// How long anything may take.
@@ -86,7 +88,7 @@ macro_rules! conformance {
             ordering: writers_keep_their_order, receipts_say_where_records_are, keys_stay_in_their_partition,
                 both_durabilities_write, nothing_to_write_is_written_at_once, receipts_are_futures;
             reading: from_any_offset, the_tail_waits_for_records, a_waiting_reader_is_woken,
-                several_partitions_are_read_fairly, partitions_are_added_and_removed, keys_and_values_are_any_bytes,
+                several_partitions_are_read, partitions_are_added_and_removed, keys_and_values_are_any_bytes,
                 readers_do_not_disturb_each_other;
             restart: everything_is_there, reading_goes_on_where_it_was;
             retention: by_size, by_age, a_reader_that_was_away_is_told, offsets_go_on_when_all_is_gone;
