@@ -16,7 +16,11 @@ fi
 
 pid=
 end() {
-    if [ -n "$pid" ]; then kill -9 "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; fi
+    # What is killed answers with a status of its own: the folder goes all the same.
+    if [ -n "$pid" ]; then
+        kill -9 "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    fi
     rm -rf "$dir"
 }
 trap end EXIT

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes the machine ready to build TradeFlow, and says what it does. Nothing is asked; what is there is left alone.
 #
-#   scripts/setup.sh          what `make run` needs: Rust, a C compiler (zstd and blake3 hold C), gzip, zstd
+#   scripts/setup.sh          what `make run` needs: Rust, a C compiler (zstd, blake3 and librdkafka hold C), OpenSSL's
+#                             headers, gzip, zstd
 #   scripts/setup.sh --test   also what `make test` needs: rustfmt, clippy, Python 3 with venv
 #
 # Missing packages are installed with apt-get (through sudo when not root); elsewhere the script names them and stops.
@@ -19,6 +20,8 @@ have() { command -v "$1" >/dev/null 2>&1; }
 packages=()
 # cc alone is not enough: on a machine with a bare compiler the C headers come with build-essential.
 if ! have cc || ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then packages+=(build-essential); fi
+# librdkafka speaks TLS through OpenSSL.
+if ! have pkg-config || ! pkg-config --exists openssl; then packages+=(pkg-config libssl-dev); fi
 have zstd || packages+=(zstd)
 have gzip || packages+=(gzip)
 if [ "$with_tests" = yes ]; then

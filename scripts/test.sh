@@ -2,6 +2,8 @@
 # All checks, in the order in which they are cheapest to fail; each runs even when an earlier one failed, so that one
 # run shows everything. Ends with a summary, and with an exit status other than 0 when any failed.
 #
+# Kafka runs here, started by the tests; TRADEFLOW_KAFKA names a broker of yours instead, or is `none`.
+#
 # With TRADEFLOW_TEST_CLOUD=1 the program is also built with object stores and tested against an S3
 # server that runs here. It is not the default because it compiles seven minutes of dependencies that nothing else uses.
 set -uo pipefail
@@ -43,6 +45,8 @@ cloud_build() {
 }
 
 step "set-up" scripts/setup.sh --test || { echo "test: the machine is not ready, see above" >&2; exit 1; }
+# Without it the tests that need a broker fail, and say so.
+step "Kafka" scripts/setup-kafka.sh
 step "format" cargo fmt --all --check
 step "clippy" cargo clippy --release --locked --workspace --all-targets -- -D warnings
 step "Rust tests" cargo test --release --locked --workspace --no-fail-fast

@@ -29,9 +29,11 @@ fn main() -> Result<(), BusError> {
         partitions: 4,
         kind: TopicKind::Log(Retention::default()),
     };
-    bus.create(&[spec(&topic), spec(&journal)])?;
+    let table = Topic::new(&format!("speed-{}.table", since.as_millis()));
+    bus.create(&[spec(&topic), spec(&journal), TopicSpec { kind: TopicKind::Table, ..spec(&table) }])?;
     let time = Duration::from_secs(seconds);
     latency(&bus, &topic, time)?;
+    tables(&bus, &table)?;
     claims(&bus, &journal, time)?;
     throughput(&bus, &topic, time)
 }
@@ -56,6 +58,25 @@ fn latency(bus: &KafkaBus, topic: &Topic, time: Duration) -> Result<(), BusError
         std::thread::sleep(Duration::from_millis(1).saturating_sub(sent.elapsed()));
     }
     print("publish to poll", &mut taken);
+    Ok(())
+}
+
+/// The last record of one key among a hundred.
+fn tables(bus: &KafkaBus, table: &Topic) -> Result<(), BusError> {
+    let key = |n: u32| Bytes::from(format!("account-{n}"));
+    bus.publish(
+        (0..100).map(|n| NewRecord { key: key(n), ..record(table, 0) }).collect(),
+        Durability::Process,
+    )
+    .wait()?;
+    let mut taken = Vec::new();
+    for n in 0..20 {
+        let start = Instant::now();
+        let found = bus.latest(table, 0, &key(n))?;
+        taken.push(start.elapsed());
+        assert!(found.is_some(), "it was written");
+    }
+    print("latest record of a key", &mut taken);
     Ok(())
 }
 

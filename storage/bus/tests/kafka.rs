@@ -35,8 +35,6 @@ impl KafkaFixture {
             ("compression.codec", "none"),
             // Little is read ahead, so that retention can overtake a reader.
             ("queued.max.messages.kbytes", "512"),
-            // Partitions take turns in pieces of this size.
-            ("fetch.message.max.bytes", "16384"),
             ("session.timeout.ms", "3000"),
             ("heartbeat.interval.ms", "200"),
         ];
@@ -73,6 +71,7 @@ impl Fixture for KafkaFixture {
             // Segments of 1 MiB are deleted whole.
             retention_slack: 2 << 20,
             retention_unit: 1 << 20,
+            read_ahead_bytes: 2 << 20,
             cases: 4,
             patience: PATIENCE,
         }

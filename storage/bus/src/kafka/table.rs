@@ -38,7 +38,8 @@ pub(super) fn read(
         .map_err(|error| context.error(&doing(), &error))?;
     let mut list = TopicPartitionList::with_capacity(1);
     let number = i32::try_from(partition).unwrap_or(i32::MAX);
-    list.add_partition_offset(topic.as_str(), number, Offset::Beginning)
+    let start = i64::try_from(bounds.start).unwrap_or(i64::MAX);
+    list.add_partition_offset(topic.as_str(), number, Offset::Offset(start))
         .and_then(|()| consumer.assign(&list))
         .map_err(|error| context.error(&doing(), &error))?;
     // For the time since the last record: a large table takes its time.
