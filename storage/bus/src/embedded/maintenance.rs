@@ -1,7 +1,6 @@
 //! Retention, tombstones that have served their time, and mending after a failure: a thread of its own.
 
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tradeflow_model::Timestamp;
 
@@ -9,6 +8,7 @@ use super::layout::{KeyRow, Meta, Segment, chunk_key, meta_key};
 use super::log::{Log, first_op};
 use super::partition::Partition;
 use super::store::{Op, Space};
+use crate::clock::{Clock, SystemClock};
 use crate::error::BusError;
 use crate::topic::{Retention, TopicKind};
 
@@ -37,19 +37,13 @@ impl Stop {
 /// Runs until it is stopped.
 pub fn run(log: &Log, stop: &Stop) {
     while !stop.wait(log.options.maintenance_every) {
-        if let Err(error) = once(log, now()) {
+        if let Err(error) = once(log, SystemClock.now()) {
             tracing::warn!("retention is put off: {error}");
         }
     }
 }
 
-/// The machine's time: retention alone goes by it.
-pub fn now() -> Timestamp {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    Timestamp::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
-}
-
-/// Everything that is due.
+/// Everything that is due at this time.
 pub fn once(log: &Log, now: Timestamp) -> Result<(), BusError> {
     log.mend(&mut log.writer())?;
     for topic in log.topics() {

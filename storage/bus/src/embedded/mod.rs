@@ -42,6 +42,7 @@ use std::thread::JoinHandle;
 use fjall::Readable;
 
 use crate::bus::{Bus, Durability, Exclusive, Membership, NewRecord, Position, Reader, Stored};
+use crate::clock::{Clock, SystemClock};
 use crate::error::BusError;
 use crate::receipt::Receipt;
 use crate::topic::{Topic, TopicSpec};
@@ -69,7 +70,7 @@ impl EmbeddedBus {
     /// [`BusError::Locked`] when another process has it open, [`BusError::DiskFull`], or what is wrong with the folder.
     pub fn open(folder: impl AsRef<Path>, options: Options) -> Result<Self, BusError> {
         let log = Arc::new(Log::open(Folder::lock(folder.as_ref())?, options)?);
-        maintenance::once(&log, maintenance::now())?;
+        maintenance::once(&log, SystemClock.now())?;
         let mut bus = Self { log, groups: Groups::default(), stop: Arc::default(), threads: Vec::new() };
         let log = bus.log.clone();
         bus.start("bus-sync", move || log.syncer.run(&log))?;
