@@ -52,11 +52,9 @@ impl Numbers {
             if number - greatest >= WINDOW {
                 return self.begin(number);
             }
-            for skipped in greatest + 1..number {
-                self.set(skipped, false);
-            }
+            self.forget(greatest + 1, number);
             self.greatest = Some(number);
-            self.set(number, true);
+            self.set(number);
             return Seen::New;
         }
         let below = greatest - number >= WINDOW;
@@ -67,26 +65,38 @@ impl Numbers {
                 (false, false) => Seen::Before,
             };
         }
-        self.set(number, true);
+        self.set(number);
         Seen::New
     }
 
     fn begin(&mut self, number: u64) -> Seen {
         self.bits.fill(0);
         self.greatest = Some(number);
-        self.set(number, true);
+        self.set(number);
         Seen::New
     }
 
-    fn get(&self, number: u64) -> bool {
-        self.bits[(number / 64) as usize % WORDS] >> (number % 64) & 1 == 1
+    /// The numbers `from..to` have not been seen: what their bits said was of older ones.
+    fn forget(&mut self, mut from: u64, to: u64) {
+        while from < to {
+            let count = (64 - from % 64).min(to - from);
+            let mask = (u64::MAX >> (64 - count)) << (from % 64);
+            self.bits[word(from)] &= !mask;
+            from += count;
+        }
     }
 
-    fn set(&mut self, number: u64, seen: bool) {
-        let word = &mut self.bits[(number / 64) as usize % WORDS];
-        let bit = 1 << (number % 64);
-        *word = if seen { *word | bit } else { *word & !bit };
+    fn get(&self, number: u64) -> bool {
+        self.bits[word(number)] >> (number % 64) & 1 == 1
     }
+
+    fn set(&mut self, number: u64) {
+        self.bits[word(number)] |= 1 << (number % 64);
+    }
+}
+
+fn word(number: u64) -> usize {
+    (number / 64) as usize % WORDS
 }
 
 /// A trade as it is compared: time, price, quantity, aggressor.
@@ -156,7 +166,7 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_are_known_within_the_window(
-            numbers in proptest::collection::vec(prop_oneof![0..50_u64, 4_000..9_000_u64], 1..400),
+            numbers in proptest::collection::vec(prop_oneof![0..50_u64, 4_000..4_400_u64, 0..12_000_u64], 1..600),
         ) {
             let mut window = Numbers::default();
             let (mut seen, mut greatest) = (BTreeSet::new(), 0);

@@ -110,6 +110,8 @@ pub struct Normaliser {
     since: Timestamp,
     /// Number of the burst.
     burst: u64,
+    /// For the bytes of records.
+    buffer: Vec<u8>,
     counts: Counts,
     complaints: Complaints,
 }
@@ -166,6 +168,7 @@ impl Normaliser {
             rows: 0,
             since: Timestamp::MIN,
             burst: 0,
+            buffer: Vec::new(),
             counts: Counts::default(),
             complaints: Complaints::default(),
         };
@@ -294,7 +297,7 @@ impl Normaliser {
             slot.touched = false;
             if let Some(publisher) = &self.setup.publisher {
                 self.counts.conflated += conflate(&mut slot.rows, level) as u64;
-                slot.rows.take(publisher.route(), &mut batch);
+                slot.rows.take(publisher.route(), &mut self.buffer, &mut batch);
             }
         }
         if let Some(board) = &self.setup.board {

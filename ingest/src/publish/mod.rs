@@ -67,19 +67,25 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    fn trades(&self, key: &Bytes, value: Vec<u8>, ts: Timestamp) -> NewRecord {
+    fn trades(&self, key: &Bytes, value: &[u8], ts: Timestamp) -> NewRecord {
         record(&self.trades, key, value, ts)
     }
 
-    fn quotes(&self, key: &Bytes, value: Vec<u8>, ts: Timestamp) -> NewRecord {
+    fn quotes(&self, key: &Bytes, value: &[u8], ts: Timestamp) -> NewRecord {
         record(&self.quotes, key, value, ts)
     }
 }
 
 /// Retention goes by the time of receipt: a replayed day would be gone at once by its own.
-fn record((topic, partitions): &(Topic, u32), key: &Bytes, value: Vec<u8>, ts: Timestamp) -> NewRecord {
+fn record((topic, partitions): &(Topic, u32), key: &Bytes, value: &[u8], ts: Timestamp) -> NewRecord {
     let partition = partition_of(key, *partitions);
-    NewRecord { topic: topic.clone(), partition, key: key.clone(), value: Some(value.into()), ts }
+    NewRecord {
+        topic: topic.clone(),
+        partition,
+        key: key.clone(),
+        value: Some(Bytes::copy_from_slice(value)),
+        ts,
+    }
 }
 
 /// Records that are written in one call, and the rows in each.

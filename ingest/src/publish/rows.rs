@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tradeflow_bus::NewRecord;
-use tradeflow_bus::record::{QuotesRecord, TradesRecord};
+use tradeflow_bus::record::{QuotesRecord, TradesRecord, encode_into};
 use tradeflow_model::market::{Aggressor, Quote, QuoteColumns, Trade, TradeColumns};
 use tradeflow_model::{Instrument, Timestamp};
 
@@ -84,11 +84,13 @@ impl Rows {
         keep_last(&mut rows.ask_size)
     }
 
-    /// Puts what was gathered into records, with the number of rows in each, and is empty again.
-    pub fn take(&mut self, route: &Route, into: &mut Vec<(NewRecord, usize)>) {
+    /// Puts what was gathered into records, with the number of rows in each, and is empty again. They are written in
+    /// `buffer` first.
+    pub fn take(&mut self, route: &Route, buffer: &mut Vec<u8>, into: &mut Vec<(NewRecord, usize)>) {
         if let Some(ts) = self.quotes.ts_init.last() {
             let rows = &self.quotes;
-            into.push((route.quotes(&self.key, rows.encode(), Timestamp::from_nanos(*ts)), rows.bid.len()));
+            encode_into(rows, buffer);
+            into.push((route.quotes(&self.key, buffer, Timestamp::from_nanos(*ts)), rows.bid.len()));
             let rows = &mut self.quotes;
             for column in [
                 &mut rows.ts_event,
@@ -103,7 +105,8 @@ impl Rows {
         }
         if let Some(ts) = self.trades.ts_init.last() {
             let rows = &self.trades;
-            into.push((route.trades(&self.key, rows.encode(), Timestamp::from_nanos(*ts)), rows.price.len()));
+            encode_into(rows, buffer);
+            into.push((route.trades(&self.key, buffer, Timestamp::from_nanos(*ts)), rows.price.len()));
             let rows = &mut self.trades;
             for column in [&mut rows.ts_event, &mut rows.ts_init, &mut rows.price, &mut rows.qty] {
                 column.clear();

@@ -36,6 +36,15 @@ pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
     rmp_serde::to_vec_named(record).expect("plain data is always MessagePack")
 }
 
+/// As [`encode`], into a buffer that is used again and again; what was in it is replaced.
+///
+/// # Panics
+/// As [`encode`].
+pub fn encode_into<T: Serialize>(record: &T, buffer: &mut Vec<u8>) {
+    buffer.clear();
+    rmp_serde::encode::write_named(buffer, record).expect("plain data is always MessagePack");
+}
+
 /// A record from its bytes.
 ///
 /// # Errors
