@@ -93,27 +93,34 @@ pub fn parse(text: &str) -> Result<Frame<'_>, WireError> {
     let json = |error: serde_json::Error| WireError::Json(error.to_string());
     // Nearly every frame is one of a combined stream; the rest may be looked at twice.
     if text.starts_with("{\"stream\"") {
-        let combined: Combined<'_> = serde_json::from_str(text).map_err(json)?;
-        return match combined.data.read()? {
-            // A frame of a stream that has no name for its kind is known by the stream.
-            None if combined.stream.is_some() => Ok(Frame::Other),
-            None => Err(WireError::Unknown),
-            Some(frame) => Ok(frame),
-        };
+        return serde_json::from_str::<Combined<'_>>(text).map_err(json)?.read();
     }
-    let raw: Event<'_> = serde_json::from_str(text).map_err(json)?;
-    match raw.read()? {
-        Some(frame) => Ok(frame),
-        None => serde_json::from_str::<Reply>(text).map_err(json)?.read(),
+    if let Some(frame) = serde_json::from_str::<Event<'_>>(text).map_err(json)?.read()? {
+        return Ok(frame);
+    }
+    match serde_json::from_str::<Combined<'_>>(text) {
+        Ok(combined) => combined.read(),
+        Err(_) => serde_json::from_str::<Reply>(text).map_err(json)?.read(),
     }
 }
 
 #[derive(Deserialize)]
 struct Combined<'a> {
     #[serde(borrow)]
-    stream: Option<&'a str>,
+    stream: &'a str,
     #[serde(borrow)]
     data: Event<'a>,
+}
+
+impl<'a> Combined<'a> {
+    fn read(&self) -> Result<Frame<'a>, WireError> {
+        match self.data.read()? {
+            Some(frame) => Ok(frame),
+            // What has neither a kind nor the shape of a quote, on a stream that has quotes.
+            None if self.stream.ends_with("@bookTicker") => Err(WireError::Unknown),
+            None => Ok(Frame::Other),
+        }
+    }
 }
 
 /// The fields of all the events that we use. The same letter means other things elsewhere (`b` is a list in a depth
@@ -387,6 +394,7 @@ mod tests {
             ),
             (r#"{"e":"serverShutdown","E":1}"#, Frame::Shutdown),
             (r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}"#, Frame::Shutdown),
+            (r#"{"data":{"e":"serverShutdown","E":1},"stream":"!serverShutdown"}"#, Frame::Shutdown),
             (r#"{"stream":"x@depth","data":{"e":"depthUpdate","b":[["1","2"]],"a":[]}}"#, Frame::Other),
             (r#"{"stream":"x@kline_1m","data":{"e":"kline","s":"X","k":{"t":1,"o":"1"}}}"#, Frame::Other),
             (r#"{"e":"trade","X":"INSURANCE_FUND","p":"0","q":"0"}"#, Frame::Other),

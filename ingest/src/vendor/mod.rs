@@ -5,6 +5,7 @@
 //! | `mod.rs` | [`Market`]: what a server serves |
 //! | `misbehaviour.rs` | [`Misbehaviour`]: what goes wrong, switchable while it runs |
 //! | `generated.rs`, `path.rs` | [`Generated`]: a market invented from a seed |
+//! | `replayed.rs` | [`Replayed`]: a day of a catalog, once more |
 //! | `live.rs` | the live side of both: ticks sent when their time comes |
 //! | `control.rs` | [`Control`]: the switches of a running server, and the faults of its answers |
 //! | `server.rs` | [`Server`]: listening and ending |
@@ -21,6 +22,7 @@ mod live;
 mod misbehaviour;
 mod outgoing;
 mod path;
+mod replayed;
 mod server;
 mod socket;
 mod window;
@@ -29,6 +31,7 @@ pub use control::{Control, Fault};
 pub use generated::{Generated, GeneratedOptions, SYMBOLS};
 pub use misbehaviour::Misbehaviour;
 pub use outgoing::{Dropped, Outgoing};
+pub use replayed::{ReplayError, Replayed, ReplayedOptions};
 pub use server::Server;
 pub use socket::{Ended, Incoming, Socket};
 pub use window::Window;

@@ -168,6 +168,9 @@ async fn find_bars(served: &Served, params: &Params) -> Answer {
     let end = end.map_or(now, |end| end.saturating_add(1).min(now));
     let stretch = interval.nominal_nanos().saturating_mul(limit as i64);
     let read = |from, to| vendor::bars(&served.market, &instrument.symbol, interval, from, to);
+    let unfinished = unfinished(served, instrument, interval, end);
+    // The newest bars are wanted with the one in the making among them.
+    let wanted = if start.is_none() && unfinished.is_some() { limit - 1 } else { limit };
     let mut bars: Vec<Bar> = Vec::new();
     let mut edge = start.unwrap_or(end);
     for _ in 0..STRETCHES_MAX {
@@ -175,7 +178,7 @@ async fn find_bars(served: &Served, params: &Params) -> Answer {
             Some(_) => (edge, edge.saturating_add(stretch).min(end)),
             None => (edge.saturating_add(-stretch), edge),
         };
-        if from >= to || bars.len() >= limit {
+        if from >= to || bars.len() >= wanted {
             break;
         }
         let more = read(from, to).await.map_err(|why| wrong(-1000, why))?;
@@ -186,14 +189,12 @@ async fn find_bars(served: &Served, params: &Params) -> Answer {
         edge = if start.is_some() { to } else { from };
     }
     match start {
-        Some(_) => bars.truncate(limit),
-        None => drop(bars.drain(..bars.len().saturating_sub(limit))),
+        Some(_) => bars.truncate(wanted),
+        None => drop(bars.drain(..bars.len().saturating_sub(wanted))),
     }
     let mut rows: Vec<_> = bars.iter().map(|bar| row(instrument, bar)).collect();
-    if rows.len() < limit
-        && let Some(unfinished) = unfinished(served, instrument, interval, end)
-    {
-        rows.push(unfinished);
+    if edge >= end || start.is_none() {
+        rows.extend(unfinished.filter(|_| bars.len() < limit));
     }
     Ok(Value::Array(rows))
 }

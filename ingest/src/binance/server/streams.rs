@@ -133,11 +133,11 @@ impl Connection {
                 Ok(()) = goodbyes.changed() => {
                     let event = json!({ "e": "serverShutdown", "E": millis(self.served.market.now()) });
                     let event = if self.is_combined {
-                        json!({ "stream": "!serverShutdown", "data": event })
+                        format!(r#"{{"stream":"!serverShutdown","data":{event}}}"#)
                     } else {
-                        event
+                        event.to_string()
                     };
-                    self.socket.reply(event.to_string()).await.map_err(gone)?;
+                    self.socket.reply(event).await.map_err(gone)?;
                 }
                 () = tokio::time::sleep_until(start + options.lifetime) => return Err(None),
             }
