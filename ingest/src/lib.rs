@@ -14,6 +14,7 @@
 //! | `normalise/` | [`normalise::Normaliser`]: what vendors report becomes market data; what is left out is counted |
 //! | `publish/` | market data onto the bus; shedding |
 //! | `quotes/` | the quote board: the best live source of each instrument |
+//! | `binance/` | Binance: market streams, history, local server |
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
 pub mod alphavantage;

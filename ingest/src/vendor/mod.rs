@@ -5,6 +5,7 @@
 //! | `mod.rs` | [`Market`]: what a server serves |
 //! | `misbehaviour.rs` | [`Misbehaviour`]: what goes wrong, switchable while it runs |
 //! | `generated.rs`, `path.rs` | [`Generated`]: a market invented from a seed |
+//! | `stored.rs` | [`Stored`]: a catalog's history, at rest |
 //! | `live.rs` | the live side of both: ticks sent when their time comes |
 //! | `control.rs` | [`Control`]: the switches of a running server, and the faults of its answers |
 //! | `server.rs` | [`Server`]: listening and ending |
@@ -23,6 +24,7 @@ mod outgoing;
 mod path;
 mod server;
 mod socket;
+mod stored;
 mod window;
 
 pub use control::{Control, Fault};
@@ -31,6 +33,7 @@ pub use misbehaviour::Misbehaviour;
 pub use outgoing::{Dropped, Outgoing};
 pub use server::Server;
 pub use socket::{Ended, Incoming, Socket};
+pub use stored::Stored;
 pub use window::Window;
 
 use rust_decimal::Decimal;
