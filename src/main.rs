@@ -6,6 +6,7 @@ mod fetch;
 mod import;
 mod sample;
 mod strategies;
+mod vendor;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,8 @@ enum Command {
     Catalog(catalog::Args),
     /// Makes realistic sample data from a seed.
     Sample(sample::Args),
+    /// Serves a vendor's protocol on this machine.
+    Vendor(Box<vendor::Args>),
     /// Lists the strategies and their parameters.
     Strategies(strategies::Args),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Fetch(args) => fetch::run(*args),
         Command::Catalog(args) => catalog::run(args),
         Command::Sample(args) => sample::run(args),
+        Command::Vendor(args) => vendor::run(*args),
         Command::Strategies(args) => strategies::run(args),
     };
     done.unwrap_or_else(|error| {

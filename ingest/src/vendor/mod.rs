@@ -6,6 +6,7 @@
 //! | `misbehaviour.rs` | [`Misbehaviour`]: what goes wrong, switchable while it runs |
 //! | `generated.rs`, `path.rs` | [`Generated`]: a market invented from a seed |
 //! | `replayed.rs` | [`Replayed`]: a day of a catalog, once more |
+//! | `stored.rs` | [`Stored`]: a catalog's history, at rest |
 //! | `live.rs` | the live side of both: ticks sent when their time comes |
 //! | `control.rs` | [`Control`]: the switches of a running server, and the faults of its answers |
 //! | `server.rs` | [`Server`]: listening and ending |
@@ -25,6 +26,7 @@ mod path;
 mod replayed;
 mod server;
 mod socket;
+mod stored;
 mod window;
 
 pub use control::{Control, Fault};
@@ -34,6 +36,7 @@ pub use outgoing::{Dropped, Outgoing};
 pub use replayed::{ReplayError, Replayed, ReplayedOptions};
 pub use server::Server;
 pub use socket::{Ended, Incoming, Socket};
+pub use stored::Stored;
 pub use window::Window;
 
 use rust_decimal::Decimal;

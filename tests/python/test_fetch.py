@@ -1,0 +1,142 @@
+"""`tradeflow vendor` on one side, `tradeflow fetch` on the other, and what came of it as polars reads it: the catalog that
+is served and the one that was fetched hold the same prices, splits and dividends."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import urllib.request
+from contextlib import contextmanager
+
+import polars
+import pytest
+
+from conftest import BINARY, backtest, tradeflow_ok
+
+SYMBOL = "SAMPLE-EQ"
+# Half a year with two dividends and, at the new year, a split; the last month of it in minutes too.
+SPAN = ("2019-06-01", "2020-01-16")
+KEY = "s3cret/KEY+1"
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    tradeflow_ok("sample", "--symbols", SYMBOL, "--from", SPAN[0], "--to", SPAN[1], "--catalog", folder)
+    return folder
+
+
+@contextmanager
+def vendor(*arguments):
+    """The address of a local vendor, which ends with the block and says nothing in vain."""
+    command = [str(BINARY), "vendor", *map(str, arguments)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
+        assert ready, "the vendor printed no address"
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:"), f"{address} {process.stderr.read() if process.poll() else ''}"
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, errors
+
+
+def fetch(name, address, interval, folder, key=KEY):
+    command = ["fetch", name, SYMBOL, "--from", SPAN[0], "--to", SPAN[1], "--interval", interval]
+    command += ["--base-url", address, "--catalog", str(folder), "--json"]
+    environment = {**os.environ, "TRADEFLOW_ALPHAVANTAGE_KEY": key}
+    done = subprocess.run(
+        [str(BINARY), *command], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert key not in done.stdout + done.stderr, "a key never shows"
+    return done, json.loads(done.stdout)["series"][0]
+
+
+def bars(folder, interval):
+    files = f"{folder}/kind=bar/interval={interval}/**/*.parquet"
+    prices = ["open", "high", "low", "close", "volume"]
+    frame = polars.scan_parquet(files, hive_partitioning=True).sort("ts_open")
+    return frame.select("ts_open", "ts_event", *[polars.col(name).cast(polars.Decimal(38, 9)) for name in prices]).collect()
+
+
+def actions(folder):
+    frame = polars.read_parquet(f"{folder}/kind=action/symbol={SYMBOL}/data.parquet")
+    return frame.drop("ts_init", strict=False).rows()
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(folder):
+    summary = backtest(
+        *("--catalog", folder, "--symbol", SYMBOL, "--interval", "1d", "--strategy", "sma_cross"),
+        *("--set", "fast=5", "--set", "slow=20", "--set", "direction=long", "--size", "100", "--cash", "1000000"),
+        cwd=folder,
+    )
+    return summary["bars"], summary["trades"], summary["final_equity"]
+
+
+def test_days_of_yahoo_are_those_that_were_traded(served, tmp_path):
+    with vendor("yahoo", "--data", served, "--refuse-next", 1) as address:
+        done, report = fetch("yahoo", address, "1d", tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert bars(tmp_path, "1d").equals(bars(served, "1d"))
+        assert actions(tmp_path) == actions(served)
+        assert len(actions(served)) == 3, "the sample has a split and two dividends"
+        assert report["added"] == bars(served, "1d").height and report["actions_added"] == 3
+
+        # What the server says of itself: adjusted for the split, as Yahoo does.
+        url = f"{address}/v8/finance/chart/{SYMBOL}?period1=1559347200&period2=1579132800&interval=1d&events=div%7Csplit"
+        with urllib.request.urlopen(url) as reply:
+            chart = json.load(reply)["chart"]["result"][0]
+        closes = [float(close) for close in bars(tmp_path, "1d")["close"]]
+        split = next(iter(chart["events"]["splits"].values()))
+        adjusted = chart["indicators"]["quote"][0]["close"]
+        for close, time, theirs in zip(closes, chart["timestamp"], adjusted, strict=True):
+            ratio = split["numerator"] / split["denominator"] if time < split["date"] else 1
+            assert close / ratio == pytest.approx(theirs, rel=1e-6)
+
+        before = contents(tmp_path)
+        again, report = fetch("yahoo", address, "1d", tmp_path)
+        assert again.returncode == 0 and "nothing to fetch" in again.stderr
+        assert report["pieces"] == 0 and contents(tmp_path) == before
+    assert run(tmp_path) == run(served)
+    assert "not part of the catalog" not in tradeflow_ok("catalog", "verify", "--catalog", tmp_path)
+
+
+def test_minutes_of_alpha_vantage_go_on_after_the_days_quota(served, tmp_path):
+    with vendor("alphavantage", "--data", served, "--premium", "--key", KEY, "--per-day", 7) as address:
+        done, report = fetch("alphavantage", address, "1m", tmp_path)
+        assert done.returncode == 1
+        assert "tomorrow" in report["error"] and "***" in report["error"]
+        assert (report["pieces"], report["left"]) == (7, 1)
+        part = bars(tmp_path, "1m")
+        whole = bars(served, "1m")
+        assert 0 < part.height < whole.height
+        assert part.equals(whole.head(part.height))
+    with vendor("alphavantage", "--data", served, "--premium", "--key", KEY) as address:
+        done, report = fetch("alphavantage", address, "1m", tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert report["pieces"] == 1 and report["unchanged"] == 0
+        assert bars(tmp_path, "1m").equals(whole)
+        done, _ = fetch("alphavantage", address, "1d", tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert bars(tmp_path, "1d").equals(bars(served, "1d")) and actions(tmp_path) == actions(served)
+        done, report = fetch("alphavantage", address, "1d", tmp_path, key="wr0ng")
+        assert done.returncode == 0 and report["pieces"] == 0, "nothing is missing, so nobody is asked"
+
+
+def test_a_wrong_key_is_told_and_a_missing_one_too(served, tmp_path):
+    with vendor("alphavantage", "--data", served, "--key", KEY) as address:
+        done, report = fetch("alphavantage", address, "1d", tmp_path, key="wr0ng-key")
+        assert done.returncode == 1 and "TRADEFLOW_ALPHAVANTAGE_KEY" in report["error"]
+        assert not (tmp_path / "kind=bar").exists()
+    command = [str(BINARY), "fetch", "alphavantage", SYMBOL, "--from", SPAN[0], "--key-env", "NO_SUCH_KEY"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=tmp_path)
+    assert done.returncode == 1 and "NO_SUCH_KEY" in done.stderr
+    assert done.stdout == ""
