@@ -7,8 +7,11 @@
 //! | `watchlist.rs` | what is subscribed |
 //! | `clock.rs` | the time that a node goes by |
 //! | `secret.rs` | API keys that never show themselves |
+//! | `bars/` | [`bars::BarMaker`]: bars made live of the ticks on the bus |
+//! | `record/` | [`record::Recorder`]: the stream into the catalog, and back by offset |
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
+pub mod bars;
 pub mod clock;
 pub mod feed;
 pub mod secret;
