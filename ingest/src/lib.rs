@@ -14,6 +14,7 @@
 pub mod bars;
 pub mod clock;
 pub mod feed;
+pub mod record;
 pub mod secret;
 pub mod vendor;
 pub mod watchlist;

@@ -35,7 +35,6 @@ use tradeflow_model::{Instrument, Interval};
 use tradeflow_storage::aggregate::{AggregateError, Outside};
 
 use crate::clock::Clock;
-use series::Series;
 
 /// A series of bars to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
