@@ -44,6 +44,10 @@ pub struct FillRecord {
     pub fee: Money,
     /// Maker or taker.
     pub liquidity: Liquidity,
+    /// The account's position in the instrument after it.
+    pub position: Qty,
+    /// The account's cash after it.
+    pub cash: Money,
 }
 
 /// The account's position in an instrument after a change.
@@ -118,6 +122,31 @@ pub struct CellOutput {
     pub positions: Vec<PositionRecord>,
     /// Points of the equity curve.
     pub equity: EquityColumns,
+    /// Every change of an order with the order after it, where the cell was asked to tell ([`Cell::tell_events`]).
+    ///
+    /// [`Cell::tell_events`]: crate::cell::Cell::tell_events
+    pub events: Vec<(OrderEvent, Order)>,
+    /// What people should know of.
+    pub notices: Vec<Notice>,
+}
+
+/// Something that people should know of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notice {
+    /// A strategy panicked or broke an invariant.
+    StrategyFailed {
+        /// Its id.
+        id: String,
+        /// When.
+        ts_event: Timestamp,
+        /// In its words.
+        why: String,
+        /// How often by now.
+        failures: u32,
+        /// Whether it is stopped for good; otherwise it began anew.
+        quarantined: bool,
+    },
 }
 
 impl CellOutput {
@@ -128,6 +157,8 @@ impl CellOutput {
             && self.trades.is_empty()
             && self.positions.is_empty()
             && self.equity.ts_event.is_empty()
+            && self.events.is_empty()
+            && self.notices.is_empty()
     }
 }
 

@@ -453,6 +453,7 @@ impl Planner<'_> {
             risk: account.risk,
             venue: account.venue,
             equity_interval_ns: equity_interval.map_or(of_data, |i| i.nominal_nanos().max(1)),
+            containment: None,
         })
     }
 }

@@ -72,6 +72,9 @@ pub struct CellPlan {
     pub venue: VenueSpec,
     /// Least time between two points of its equity curve, in nanoseconds; every event in time that falls later makes one.
     pub equity_interval_ns: i64,
+    /// What happens to a strategy that panics or breaks an invariant; `None` ends the run, as a backtest should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containment: Option<Containment>,
 }
 
 /// A strategy of a cell.
@@ -91,6 +94,23 @@ pub struct StrategyPlan {
     pub size: Size,
     /// Bars of each series that it must have seen before it may trade.
     pub warm_up_bars: u32,
+}
+
+/// How failures of a strategy are kept to it. A strategy that fails begins anew from its parameters, with its orders
+/// cancelled; one that fails again and again is stopped for good (quarantine).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Containment {
+    /// Failures after which it is stopped, 1 or more.
+    pub failures_max: u32,
+    /// Whether its positions are closed then; otherwise they are left as they are.
+    pub close_positions: bool,
+}
+
+impl Default for Containment {
+    fn default() -> Self {
+        Self { failures_max: 3, close_positions: false }
+    }
 }
 
 /// Limits of the first risk gate. What is `None` is not limited.

@@ -177,6 +177,7 @@ fn plan_of(workload: Workload) -> RunPlan {
         risk: RiskLimits::default(),
         venue: VenueSpec::default(),
         equity_interval_ns: 60_000_000_000,
+        containment: None,
     };
     RunPlan {
         instruments: vec![stock],

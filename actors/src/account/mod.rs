@@ -97,6 +97,11 @@ impl Account {
         self.trips.position(strategy, instrument)
     }
 
+    /// Makes room for so many strategies.
+    pub fn grow(&mut self, strategies: usize) {
+        self.trips.grow(strategies);
+    }
+
     /// The trades still open, by strategy and instrument.
     pub fn open_trips(&self) -> impl Iterator<Item = &RoundTrip> {
         self.trips.open()

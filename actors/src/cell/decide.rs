@@ -46,10 +46,11 @@ impl Cell {
                 self.decide(now, signal, ids, out)
             }
             Intent::Order { id, exits, request } => {
-                self.submit(now, Some(strategy), id, exits, &request, ids, out)
+                self.submit(now, Some(strategy), id, exits, &request, ids, out).map(drop)
             }
             Intent::Modify { order, qty, price, trigger } => {
-                if self.may_modify(now, strategy, order, qty, price, trigger) {
+                let own = self.orders.get(order).is_some_and(|o| o.strategy == Some(strategy));
+                if own && self.may_change(now, order, qty, price, trigger).is_ok() {
                     return out.push(VenueCommand::Modify { order, qty, price, trigger });
                 }
                 self.counters.changes_refused += 1;
@@ -65,20 +66,16 @@ impl Cell {
         }
     }
 
-    /// Whether the order is the strategy's, may change so, and would still pass the risk gate.
-    fn may_modify(
+    /// Whether the order may change so, and would still pass the risk gate; in words if not.
+    pub(super) fn may_change(
         &self,
         now: Timestamp,
-        strategy: StrategyIndex,
         order: OrderId,
         qty: Qty,
         price: Option<Price>,
         trigger: Option<Price>,
-    ) -> bool {
-        let Some(mut changed) = self.orders.get(order).filter(|o| o.strategy == Some(strategy)).cloned()
-        else {
-            return false;
-        };
+    ) -> Result<(), String> {
+        let mut changed = self.orders.get(order).cloned().ok_or("it is not open")?;
         if changed.status == OrderStatus::Submitted {
             changed.status = OrderStatus::Accepted; // the venue will have it before the change
         }
@@ -87,7 +84,8 @@ impl Cell {
         let last = self.last_price(changed.instrument);
         // It is one of those that are open, not one more.
         let others = self.orders.len() - 1;
-        changed.apply(&event).is_ok() && self.risk.check(&changed, &self.account, last, others).is_ok()
+        changed.apply(&event).map_err(|error| error.to_string())?;
+        self.risk.check(&changed, &self.account, last, others).map_err(|reason| reason.to_string())
     }
 
     /// Takes a signal: nothing to do when the position is there or on its way; otherwise older orders of the same
@@ -205,7 +203,7 @@ impl Cell {
             let order = order_of(strategy, id, &request, now);
             return self.deny(now, order, DenyReason::Invalid(why), ids, out);
         }
-        self.submit(now, strategy, id, exits, &request, ids, out)
+        self.submit(now, strategy, id, exits, &request, ids, out).map(drop)
     }
 
     fn size_of(&self, signal: &Signal) -> Qty {
@@ -217,7 +215,7 @@ impl Cell {
         quantity_for(&size, definition, price, self.account.equity(), costs)
     }
 
-    /// Sends an order, with its protective exits, past the risk gate to the venue.
+    /// Sends an order, with its protective exits, past the risk gate to the venue; says why if it was denied.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn submit(
         &mut self,
@@ -228,7 +226,7 @@ impl Cell {
         request: &OrderRequest,
         ids: &mut IdMint,
         out: &mut Outbox<VenueCommand>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<DenyReason>, Fault> {
         let order = order_of(strategy, id, request, now);
         let mut bracket = Vec::new();
         for (id, kind) in exits.into_iter().zip([
@@ -252,11 +250,13 @@ impl Cell {
             }
         }
         let last = self.last_price(request.instrument);
-        let verdict = std::iter::once(&order)
-            .chain(&bracket)
-            .try_for_each(|order| self.risk.check(order, &self.account, last, self.orders.len()));
+        let verdict = std::iter::once(&order).chain(&bracket).try_for_each(|order| match self.closing {
+            true => self.risk.check_exit(order, &self.account),
+            false => self.risk.check(order, &self.account, last, self.orders.len()),
+        });
         if let Err(reason) = verdict {
-            return self.deny(now, order, reason, ids, out);
+            self.deny(now, order, reason.clone(), ids, out)?;
+            return Ok(Some(reason));
         }
         // All leave before the strategy hears of any: what it then wants (a cancel, say) must reach the venue after them.
         let mut submitted = Vec::with_capacity(1 + bracket.len());
@@ -267,14 +267,15 @@ impl Cell {
             self.orders.insert(order);
             let order = self.orders.apply(&event)?;
             event.fold(&mut self.digest);
+            self.note(&event, &order);
             out.push(VenueCommand::Submit(order.clone()))?;
             submitted.push((event, order));
         }
-        let Some(strategy) = strategy else { return Ok(()) };
+        let Some(strategy) = strategy else { return Ok(None) };
         for (event, order) in &submitted {
             self.tell(now, strategy, StrategyEvent::Order(event, order), ids, out)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     fn deny(
@@ -292,7 +293,7 @@ impl Cell {
         self.apply(now, &event, ids, out)
     }
 
-    fn cancel(
+    pub(super) fn cancel(
         &mut self,
         now: Timestamp,
         order: OrderId,

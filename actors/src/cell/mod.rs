@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `mod.rs` | [`Cell`]: inputs in, venue commands out |
 //! | `decide.rs` | from intents and signals to orders |
+//! | `command.rs` | [`Command`]: orders by hand, closing, pausing, the kill switch |
+//! | `slots.rs` | strategies that start, stop and fail while the cell runs |
 //! | `timers.rs` | timers of the strategies |
 //! | `equity.rs` | the points of the equity curve |
 //! | `paper.rs` | [`PaperCell`]: a cell and the simulated venue, run to quiescence |
@@ -11,20 +13,23 @@
 //! The cell does not know whether the venue is simulated or real (I1): commands go out, reports come in. Strategies see
 //! each input in the order of the plan. Every input raises the journal position, from which order ids derive.
 
+mod command;
 mod decide;
 mod equity;
 mod paper;
+mod slots;
 mod timers;
 
+pub use command::{Answer, Command, Refusal};
 pub use paper::{PaperCell, matched_series};
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tradeflow_model::market::SessionPhase;
-use tradeflow_model::plan::CellPlan;
+use tradeflow_model::plan::{CellPlan, Containment};
 use tradeflow_model::{
-    Digest, DigestWriter, Instrument, InstrumentId, MarketEvent, Money, OrderEvent, OrderEventKind, Price,
-    SeriesId, Signal, StrategyIndex, Timestamp,
+    Digest, DigestWriter, Instrument, InstrumentId, MarketEvent, Money, Order, OrderEvent, OrderEventKind,
+    Price, SeriesId, Signal, StrategyIndex, Timestamp,
 };
 
 use crate::account::{Account, AccountInput, RoundTrip};
@@ -37,6 +42,7 @@ use crate::output::{
 use crate::risk::{RiskGate, RiskState};
 use crate::strategy::{Intent, StrategyActor, StrategyEvent, StrategyInput, View};
 use equity::EquityCurve;
+use slots::{Slot, SlotState};
 use timers::Timers;
 
 /// What a cell is told.
@@ -74,8 +80,15 @@ pub struct Cell {
     /// Strategies that see any series of an instrument, and so its sessions, by instrument.
     followers: Vec<Vec<StrategyIndex>>,
     strategies: Vec<StrategyActor>,
+    /// By strategy.
+    slots: Vec<Slot>,
+    containment: Option<Containment>,
     account: Account,
     risk: RiskGate,
+    /// An order that closes is on its way to the gate: no limit holds it up. Only while a command is handled.
+    closing: bool,
+    /// Whether [`CellOutput::events`] is filled.
+    tells_events: bool,
     desk: Desk,
     orders: OpenOrders,
     timers: Timers,
@@ -91,7 +104,7 @@ pub struct Cell {
 
 #[derive(Serialize, Deserialize)]
 struct State {
-    strategies: Vec<Vec<u8>>,
+    slots: Vec<SlotState>,
     account: Vec<u8>,
     risk: RiskState,
     desk: Desk,
@@ -138,27 +151,18 @@ impl Cell {
             .map(|definition| Costs::new(definition, &plan.venue))
             .collect::<Result<_, _>>()
             .map_err(Fault::new)?;
-        let mut subscribers = vec![Vec::new(); tables.series.len()];
-        let mut followers = vec![Vec::new(); tables.instruments.len()];
-        for (index, strategy) in strategies.iter().enumerate() {
-            let index = StrategyIndex(index as u16);
-            for series in &strategy.plan().series {
-                let instrument = tables.series[series.index()];
-                for seen in [&mut subscribers[series.index()], &mut followers[instrument.index()]] {
-                    if seen.last() != Some(&index) {
-                        seen.push(index);
-                    }
-                }
-            }
-        }
         let fingerprint = Digest::of_json(&(plan, &*tables.instruments, &*tables.series, tables.from));
         let count = strategies.len();
         let account = Account::new(Arc::new(plan.account.clone()), &tables.instruments, count)?;
-        Ok(Self {
+        let mut cell = Self {
             costs,
             fingerprint,
-            subscribers,
-            followers,
+            subscribers: vec![Vec::new(); tables.series.len()],
+            followers: vec![Vec::new(); tables.instruments.len()],
+            slots: vec![Slot { active: true, failures: 0, from: tables.from }; count],
+            containment: plan.containment,
+            closing: false,
+            tells_events: false,
             strategies,
             risk: RiskGate::new(&plan.risk, account.equity())?,
             account,
@@ -173,7 +177,20 @@ impl Cell {
             intents: Outbox::default(),
             ended_trips: Outbox::default(),
             tables: tables.clone(),
-        })
+        };
+        cell.subscribe();
+        Ok(cell)
+    }
+
+    /// From now on [`CellOutput::events`] holds every change of an order: a live cell tells people at once, a backtest
+    /// only how orders ended.
+    pub fn tell_events(&mut self) {
+        self.tells_events = true;
+    }
+
+    /// The risk gate.
+    pub fn risk(&self) -> &RiskGate {
+        &self.risk
     }
 
     /// The account.
@@ -354,8 +371,16 @@ impl Cell {
         ids: &mut IdMint,
         out: &mut Outbox<VenueCommand>,
     ) -> Result<(), Fault> {
-        let input = StrategyInput { event, view: View { account: &self.account, orders: &self.orders }, ids };
-        self.strategies[strategy.index()].handle(now, input, &mut self.intents)?;
+        if !self.slots[strategy.index()].active {
+            return Ok(());
+        }
+        if self.containment.is_some() {
+            self.tell_contained(now, strategy, event, ids, out)?;
+        } else {
+            let view = View { account: &self.account, orders: &self.orders };
+            let input = StrategyInput { event, view, ids };
+            self.strategies[strategy.index()].handle(now, input, &mut self.intents)?;
+        }
         if self.intents.is_empty() {
             return Ok(());
         }
@@ -378,6 +403,7 @@ impl Cell {
     ) -> Result<(), Fault> {
         let order = self.orders.apply(event)?;
         event.fold(&mut self.digest);
+        self.note(event, &order);
         if let Some(fill) = event.kind.fill() {
             self.before_change(now);
             let input = AccountInput::Fill {
@@ -399,6 +425,8 @@ impl Cell {
                 qty: fill.qty,
                 fee: fill.fee,
                 liquidity: fill.liquidity,
+                position: self.account.ledger().position(order.instrument).qty,
+                cash: self.account.ledger().cash(),
             });
             self.book_changes(event.ts_event, order.instrument)?;
             self.risk.on_equity(self.account.equity());
@@ -419,6 +447,14 @@ impl Cell {
             self.release(now, order.strategy, order.instrument, ids, out)?;
         }
         Ok(())
+    }
+
+    /// Keeps a change of an order for those who watch.
+    #[inline]
+    fn note(&mut self, event: &OrderEvent, order: &Order) {
+        if self.tells_events {
+            self.output.events.push((event.clone(), order.clone()));
+        }
     }
 
     /// Records the trips that ended and the position after a change.
@@ -478,7 +514,7 @@ impl Actor for Cell {
     /// The state between two inputs; outputs that were not taken are not part of it.
     fn snapshot(&self) -> Result<Vec<u8>, Fault> {
         let state = State {
-            strategies: self.strategies.iter().map(Actor::snapshot).collect::<Result<_, _>>()?,
+            slots: self.slot_states()?,
             account: self.account.snapshot()?,
             risk: self.risk.state(),
             desk: self.desk.clone(),
@@ -495,9 +531,7 @@ impl Actor for Cell {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
         let state: State = postcard::from_bytes(unseal(&self.fingerprint, snapshot)?)?;
         self.account.restore(&state.account)?;
-        for (strategy, bytes) in self.strategies.iter_mut().zip(&state.strategies) {
-            strategy.restore(bytes)?;
-        }
+        self.set_slots(state.slots)?;
         self.risk.set_state(state.risk);
         self.desk = state.desk;
         self.orders = state.orders;

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use tradeflow_model::market::{Columns, SeriesKind};
 use tradeflow_model::plan::{CellPlan, RunPlan};
-use tradeflow_model::{InstrumentId, MarketBatch, MarketEvent, OrderEvent, SeriesId, Signal, Timestamp};
+use tradeflow_model::{
+    InstrumentId, MarketBatch, MarketEvent, OrderEvent, SeriesId, Signal, StrategyIndex, Timestamp,
+};
 
-use super::{Cell, RunTables};
+use super::{Answer, Cell, Command, RunTables};
 use crate::actor::{Actor, Fault, Outbox, seal, unseal};
 use crate::execution::VenueCommand;
 use crate::output::{CellOutput, Counters};
@@ -139,19 +141,20 @@ impl PaperCell {
         Ok(())
     }
 
-    /// Takes a market event, at its time.
+    /// Takes a market event, at its time. One that is older than what came before (a late one, live) is taken now: time
+    /// never runs backwards. It keeps its own time, so it fills nothing that was ordered after it happened.
     ///
     /// # Errors
     /// A broken invariant, with the time at which it broke.
     #[inline]
     pub fn on_event(&mut self, event: &MarketEvent) -> Result<(), Fault> {
-        let now = event.ts_event();
+        let now = event.ts_event().max(self.now);
         self.step(now, event).map_err(|Fault(why)| Fault::new(format!("at {now}: {why}")))
     }
 
     #[inline]
     fn step(&mut self, now: Timestamp, event: &MarketEvent) -> Result<(), Fault> {
-        if self.cell.next_timer() <= now || now < self.now {
+        if self.cell.next_timer() <= now {
             self.pass_time(now)?;
         }
         self.now = now;
@@ -166,22 +169,58 @@ impl PaperCell {
         Ok(())
     }
 
-    /// Takes a signal from outside.
+    /// Takes a signal from outside, at `now`, or at the time of the last input if that is later.
     ///
     /// # Errors
     /// A broken invariant.
     pub fn on_signal(&mut self, now: Timestamp, signal: &Signal) -> Result<(), Fault> {
+        let now = now.max(self.now);
         self.pass_time(now)?;
         self.cell.on_signal(now, signal, &mut self.commands)?;
         self.settle(now)
     }
 
-    /// Lets the timers fire that come up to `now`.
+    /// Takes a command from outside, at `now`, or at the time of the last input if that is later.
+    ///
+    /// # Errors
+    /// A broken invariant; what is wrong with the command itself is in the answer.
+    pub fn on_command(&mut self, now: Timestamp, command: &Command) -> Result<Answer, Fault> {
+        let now = now.max(self.now);
+        self.pass_time(now)?;
+        let answer = self.cell.on_command(now, command, &mut self.commands)?;
+        self.settle(now)?;
+        Ok(answer)
+    }
+
+    /// Lets time pass up to `now`: what a driver does when no event comes for as long as a timer waits.
+    ///
+    /// # Errors
+    /// A broken invariant.
+    pub fn on_time(&mut self, now: Timestamp) -> Result<(), Fault> {
+        self.pass_time(now.max(self.now))
+    }
+
+    /// Gives a strategy an event of the past, to warm it up.
+    ///
+    /// # Errors
+    /// As [`Cell::warm_up`].
+    pub fn warm_up(&mut self, strategy: StrategyIndex, event: &MarketEvent) -> Result<(), Fault> {
+        self.cell.warm_up(strategy, event)
+    }
+
+    /// The time of the last input.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// As [`Cell::tell_events`].
+    pub fn tell_events(&mut self) {
+        self.cell.tell_events();
+    }
+
+    /// Lets the timers fire that come up to `now`, which is not before the last input.
     #[cold]
     fn pass_time(&mut self, now: Timestamp) -> Result<(), Fault> {
-        if now < self.now {
-            return Err(Fault::new(format!("time ran backwards from {}", self.now)));
-        }
         let mut at_once = 0;
         while self.cell.next_timer() <= now {
             let due = self.cell.next_timer().max(self.now);

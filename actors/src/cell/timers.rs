@@ -40,6 +40,12 @@ impl Timers {
         Ok(())
     }
 
+    /// Drops the timers of a strategy.
+    pub(super) fn forget(&mut self, strategy: StrategyIndex) {
+        self.due.retain(|(_, of, _)| *of != strategy);
+        self.next = self.due.first().map_or(Timestamp::MAX, |(at, _, _)| *at);
+    }
+
     /// Takes the timers that are due at `now`, soonest first.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Vec<(StrategyIndex, u32)> {
         let mut due = Vec::new();

@@ -21,6 +21,12 @@ impl Desk {
         Self { instruments, waiting: vec![None; instruments * (strategies + 1)] }
     }
 
+    /// Makes room for so many strategies.
+    pub fn grow(&mut self, strategies: usize) {
+        let size = self.instruments * (strategies + 1);
+        self.waiting.resize(size.max(self.waiting.len()), None);
+    }
+
     fn slot(&self, strategy: Option<StrategyIndex>, instrument: InstrumentId) -> usize {
         strategy.map_or(0, |s| s.index() + 1) * self.instruments + instrument.index()
     }

@@ -54,6 +54,20 @@ pub struct RiskGate {
 pub(crate) struct RiskState {
     session_equity: Money,
     peak_equity: Money,
+    mode: TradingMode,
+}
+
+/// Whether an account may open positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TradingMode {
+    /// As its limits allow.
+    #[default]
+    Open,
+    /// Paused: only orders that reduce pass.
+    Paused,
+    /// The kill switch was pulled: only orders that reduce pass, until someone resumes.
+    Killed,
 }
 
 impl RiskGate {
@@ -64,7 +78,7 @@ impl RiskGate {
     pub fn new(limits: &RiskLimits, equity: Money) -> Result<Self, Fault> {
         Ok(Self {
             rules: rules_of(limits).map_err(Fault::new)?,
-            state: RiskState { session_equity: equity, peak_equity: equity },
+            state: RiskState { session_equity: equity, peak_equity: equity, mode: TradingMode::Open },
         })
     }
 
@@ -105,11 +119,38 @@ impl RiskGate {
             reduces: order.reduce_only || (against && order.qty.raw() <= held.abs()),
         };
         check_fields(order, definition)?;
+        if self.state.mode != TradingMode::Open && !view.reduces {
+            let (rule, detail) = match self.state.mode {
+                TradingMode::Killed => {
+                    ("kill_switch", "the kill switch was pulled; only orders that reduce pass")
+                }
+                _ => ("paused", "trading is paused; only orders that reduce pass"),
+            };
+            return Err(DenyReason::Rule { rule: rule.to_owned(), detail: detail.to_owned() });
+        }
         for rule in &self.rules {
             rule.check(order, &view)
                 .map_err(|detail| DenyReason::Rule { rule: rule.name().to_owned(), detail })?;
         }
         Ok(())
+    }
+
+    /// Checks what a closing order must fulfil whatever the limits are: quantity on the lot.
+    ///
+    /// # Errors
+    /// What does not fit the instrument.
+    pub fn check_exit(&self, order: &Order, account: &Account) -> Result<(), DenyReason> {
+        check_fields(order, account.ledger().instrument(order.instrument))
+    }
+
+    /// Whether the account may open positions.
+    pub fn mode(&self) -> TradingMode {
+        self.state.mode
+    }
+
+    /// Pauses, kills or opens trading.
+    pub fn set_mode(&mut self, mode: TradingMode) {
+        self.state.mode = mode;
     }
 
     pub(crate) fn state(&self) -> RiskState {

@@ -105,6 +105,11 @@ impl StrategyActor {
         &self.plan
     }
 
+    /// Before this nothing trades.
+    pub fn from(&self) -> Timestamp {
+        self.from
+    }
+
     /// Counts the event; whether the strategy may act on it. The event that completes the warm-up may be acted on, for
     /// with it the strategy has all it asked for.
     #[inline]

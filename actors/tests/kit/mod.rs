@@ -204,6 +204,7 @@ impl Setup {
             risk: RiskLimits::default(),
             venue: VenueSpec { volume_share_max: None, ..VenueSpec::default() },
             equity_interval_ns: 1,
+            containment: None,
         };
         let plan = RunPlan {
             instruments,

@@ -16,8 +16,10 @@ pub struct DeadLetter {
     /// Why it could not be read.
     pub reason: String,
     /// Its key.
+    #[serde(with = "serde_bytes")]
     pub key: Vec<u8>,
     /// Its bytes.
+    #[serde(with = "serde_bytes")]
     pub value: Vec<u8>,
 }
 

@@ -1,0 +1,186 @@
+//! A node: cells on arbiters, fed from the bus, owned by group.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`Node`]: starts, shows, commands, stops |
+//! | `arbiters.rs` | the threads that cells run on |
+//! | `reader.rs` | the thread that reads the bus and hands chunks and commands to cells |
+//! | `merge.rs` | puts the records of many partitions into the order of their time |
+//! | `owner.rs` | the thread that owns accounts: takes them over, lets them go |
+//! | `open.rs` | finds the session that is open, or opens one |
+//! | `status.rs` | what can be seen of cells and node |
+
+mod arbiters;
+mod merge;
+mod open;
+mod owner;
+mod reader;
+mod status;
+
+pub use open::{Opened, open_session, sessions};
+pub use status::{CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
+
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tradeflow_bus::{Clock, Durability, NewRecord, partition_of};
+
+use crate::LiveError;
+use crate::commands::{CommandMessage, WireCommand};
+use crate::host::Sources;
+use crate::session::SessionPlan;
+use crate::shell::{Shared, SnapshotPolicy};
+use owner::Owner;
+
+/// Settings of a node.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Threads that cells run on.
+    pub arbiters: usize,
+    /// Messages that wait for a cell.
+    pub mailbox: usize,
+    /// A snapshot after so many market events, which bounds the time of a recovery.
+    pub snapshot_events: u64,
+    /// A snapshot after so much time.
+    pub snapshot_interval: Duration,
+    /// How often cells look at the time.
+    pub tick: Duration,
+    /// How long a timer or session boundary waits for data that is older.
+    pub grace: Duration,
+    /// The consumer group that shares the accounts.
+    pub group: String,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            arbiters: 1,
+            mailbox: 256,
+            snapshot_events: 250_000,
+            snapshot_interval: Duration::from_secs(60),
+            tick: Duration::from_millis(50),
+            grace: Duration::from_millis(500),
+            group: "tradeflow-cells".to_owned(),
+        }
+    }
+}
+
+/// What the owner is told.
+enum Control {
+    /// Stop: close all cells; end the session where no other node goes on with it.
+    Stop,
+}
+
+/// A running node.
+pub struct Node {
+    plan: Arc<SessionPlan>,
+    sources: Sources,
+    clock: Arc<dyn Clock>,
+    cells: Arc<Mutex<Vec<Arc<CellStatus>>>>,
+    control: Sender<Control>,
+    owner: Option<JoinHandle<Result<(), LiveError>>>,
+    ready: Arc<AtomicBool>,
+}
+
+impl Node {
+    /// Starts the cells of a session that was opened with [`open_session`].
+    ///
+    /// # Errors
+    /// When the bus can't be read. (What is wrong with one cell halts that cell.)
+    pub fn start(
+        sources: Sources,
+        clock: Arc<dyn Clock>,
+        opened: Opened,
+        config: NodeConfig,
+    ) -> Result<Self, LiveError> {
+        let plan = opened.plan.clone();
+        let cells = Arc::new(Mutex::new(Vec::new()));
+        let ready = Arc::new(AtomicBool::new(false));
+        let shared = Arc::new(Shared {
+            sources: sources.clone(),
+            clock: clock.clone(),
+            snapshots: SnapshotPolicy {
+                events: config.snapshot_events,
+                interval_ns: nanos(config.snapshot_interval),
+            },
+            grace_ns: nanos(config.grace),
+        });
+        let (control, commands): (Sender<Control>, Receiver<Control>) = channel();
+        let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone())?;
+        let thread = std::thread::Builder::new().name("owner".into()).spawn(move || owner.run(&commands));
+        let thread = thread.map_err(|error| LiveError::Other(format!("the owner's thread: {error}")))?;
+        Ok(Self { plan, sources, clock, cells, control, owner: Some(thread), ready })
+    }
+
+    /// The session.
+    pub fn plan(&self) -> &Arc<SessionPlan> {
+        &self.plan
+    }
+
+    /// Whether the cells that fell to this node first are up.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// Whether it goes on; false after a failure that [`Self::stop`] then tells.
+    pub fn is_running(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| !owner.is_finished())
+    }
+
+    /// What can be seen now.
+    pub fn view(&self) -> NodeView {
+        let cells = self.cells.lock().map(|cells| cells.clone()).unwrap_or_default();
+        NodeView {
+            session: self.plan.id.clone(),
+            ready: self.is_ready(),
+            cells: cells.iter().map(|cell| cell.view()).collect(),
+        }
+    }
+
+    /// The cells' statuses, for metrics.
+    pub fn cells(&self) -> Vec<Arc<CellStatus>> {
+        self.cells.lock().map(|cells| cells.clone()).unwrap_or_default()
+    }
+
+    /// Puts a command on the bus; its answer comes on `replies.v1`.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn command(&self, account: &str, id: &str, command: WireCommand) -> Result<(), LiveError> {
+        let ts = self.clock.now();
+        let message = CommandMessage {
+            v: CommandMessage::VERSION,
+            id: id.to_owned(),
+            account: account.to_owned(),
+            ts,
+            command,
+        };
+        let topic = self.sources.topics.commands.clone();
+        let record = NewRecord {
+            topic,
+            partition: partition_of(account.as_bytes(), self.sources.partitions),
+            key: account.to_owned().into(),
+            value: Some(message.encode().into()),
+            ts,
+        };
+        self.sources.bus.publish(vec![record], Durability::Process).wait()?;
+        Ok(())
+    }
+
+    /// Closes all cells, and the session where this node had all of it.
+    ///
+    /// # Errors
+    /// What could not be closed, and failures on the way.
+    pub fn stop(mut self) -> Result<(), LiveError> {
+        let _ = self.control.send(Control::Stop);
+        let Some(owner) = self.owner.take() else { return Ok(()) };
+        owner.join().map_err(|_| LiveError::Other("the owner's thread panicked".into()))?
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}

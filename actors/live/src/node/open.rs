@@ -1,0 +1,102 @@
+//! Finds the session that is open, or opens one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tradeflow_bus::{Bus, Durability, NewRecord, Topics};
+use tradeflow_model::Timestamp;
+
+use crate::LiveError;
+use crate::host::Sources;
+use crate::session::{AccountPlan, SessionPlan, SessionRecord, SessionState};
+
+/// A session that a node may run.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// Its plan.
+    pub plan: Arc<SessionPlan>,
+    /// Its record.
+    pub record: SessionRecord,
+    /// Whether it was found open: its node was killed, or other nodes run it.
+    pub resumed: bool,
+}
+
+/// All sessions of a bus, oldest first.
+///
+/// # Errors
+/// When the table can't be read.
+pub fn sessions(bus: &dyn Bus, topics: &Topics) -> Result<Vec<SessionRecord>, LiveError> {
+    let mut sessions = Vec::new();
+    for stored in bus.table(&topics.sessions, 0)? {
+        let Some(value) = stored.value else { continue };
+        let record = SessionRecord::decode(&value).map_err(|error| LiveError::Record {
+            place: format!("{}/0 offset {}", topics.sessions, stored.offset),
+            why: error.to_string(),
+        })?;
+        sessions.push(record);
+    }
+    sessions.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+    Ok(sessions)
+}
+
+/// The record of a session, to be written.
+pub(crate) fn session_record(topics: &Topics, session: &SessionRecord, now: Timestamp) -> NewRecord {
+    NewRecord {
+        topic: topics.sessions.clone(),
+        partition: 0,
+        key: session.id.clone().into(),
+        value: Some(session.encode().into()),
+        ts: now,
+    }
+}
+
+/// Goes on with the session that is open, if its plan is `wanted`'s; otherwise opens a new one, in which accounts go on
+/// from where the last session left them.
+///
+/// # Errors
+/// When the open session, or the state of the accounts, is of another configuration; or the bus fails.
+pub fn open_session(sources: &Sources, wanted: &SessionPlan, now: Timestamp) -> Result<Opened, LiveError> {
+    let topics = &sources.topics;
+    // One at a time: whoever comes second finds what the first has written.
+    let mut writer = sources.bus.claim(&topics.sessions, 0, Durability::Process)?;
+    let known = sessions(sources.bus.as_ref(), topics)?;
+    let last = known.last();
+    if let Some(last) = last {
+        let plan = last.plan().map_err(LiveError::Other)?;
+        if plan.fingerprint() != wanted.fingerprint() {
+            return Err(LiveError::Other(format!(
+                "the accounts here are those of session {} with other instruments, series, limits or venue: restore that \
+                 configuration, or use another data folder (or topic prefix)",
+                last.id
+            )));
+        }
+        if last.state == SessionState::Open {
+            return Ok(Opened { plan: Arc::new(plan), record: last.clone(), resumed: true });
+        }
+    }
+    // Cells are restored into cells of the same plan: trading began when the first session did.
+    let mut run = wanted.run.clone();
+    if let Some(first) = last {
+        run.from = first.plan().map_err(LiveError::Other)?.run.from;
+    }
+    let accounts: Vec<AccountPlan> = wanted.accounts.clone();
+    let plan = SessionPlan::new(run, accounts, wanted.durability, now);
+    let mut journal_from = BTreeMap::new();
+    for (index, cell) in plan.run.cells.iter().enumerate() {
+        let partition = plan.journal_partition(index, sources.partitions);
+        let end = sources.bus.bounds(&topics.journal, partition)?.end;
+        journal_from.insert(cell.account.id.to_string(), end);
+    }
+    let record = SessionRecord {
+        v: SessionRecord::VERSION,
+        id: plan.id.clone(),
+        state: SessionState::Open,
+        started: now,
+        ended: None,
+        engine: env!("CARGO_PKG_VERSION").to_owned(),
+        plan: serde_json::to_string(&plan).map_err(|error| LiveError::Other(error.to_string()))?,
+        journal_from,
+    };
+    writer.append(vec![session_record(topics, &record, now)]).wait()?;
+    Ok(Opened { plan: Arc::new(plan), record, resumed: false })
+}

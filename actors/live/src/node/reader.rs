@@ -1,0 +1,234 @@
+//! The thread that reads the bus: decodes each record once and hands it to the cells that follow its instrument.
+//!
+//! A cell whose mailbox is full makes this thread wait, so that the bus, which is on disk, holds what is not read yet. A
+//! cell that joins later than the others sets the reader back to its own place; the others pass over what they know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+use actix::Addr;
+use actix::prelude::SendError;
+use tradeflow_bus::{BusError, Position, Reader, SetAside, Stored};
+use tradeflow_model::InstrumentId;
+
+use super::merge::Merge;
+use crate::LiveError;
+use crate::chunk::{Chunk, Decoder};
+use crate::commands::CommandMessage;
+use crate::host::Places;
+use crate::journal::Source;
+use crate::session::SessionPlan;
+use crate::shell::{CellShell, Deliver, Instruct, Shared, Tick};
+
+/// What the reader is told.
+pub(crate) enum Feed {
+    /// A cell joins, from these places on.
+    Add { cell: usize, address: Addr<CellShell>, places: Places },
+    /// A cell leaves: when the channel answers, nothing more is sent to it.
+    Remove { cell: usize, gone: std::sync::mpsc::SyncSender<()> },
+    /// The end.
+    Stop,
+}
+
+/// Counters of the reader.
+#[derive(Debug, Default)]
+pub(crate) struct ReaderStatus {
+    /// Records read.
+    pub(crate) records: AtomicU64,
+    /// Times that a full mailbox made it wait.
+    pub(crate) waits: AtomicU64,
+}
+
+pub(crate) struct BusReader {
+    plan: Arc<SessionPlan>,
+    shared: Arc<Shared>,
+    decoder: Decoder,
+    reader: Box<dyn Reader>,
+    merge: Merge,
+    poison: SetAside,
+    cells: BTreeMap<usize, Addr<CellShell>>,
+    /// Cells by the instruments that they follow.
+    followers: BTreeMap<InstrumentId, Vec<usize>>,
+    /// Where reading goes on, by topic name and partition.
+    places: BTreeMap<(String, u32), u64>,
+    status: Arc<ReaderStatus>,
+    tick: Duration,
+}
+
+impl BusReader {
+    /// Records taken at a time.
+    const POLL_MAX: usize = 1024;
+    /// Records held until they are handed on in order.
+    const HELD_MAX: usize = 4096;
+
+    pub(crate) fn new(
+        plan: Arc<SessionPlan>,
+        shared: Arc<Shared>,
+        status: Arc<ReaderStatus>,
+        tick: Duration,
+    ) -> Result<Self, LiveError> {
+        let sources = &shared.sources;
+        Ok(Self {
+            decoder: Decoder::new(&plan, &sources.topics),
+            reader: sources.bus.reader(&[])?,
+            poison: SetAside::new(sources.bus.clone(), sources.topics.dead_letters.clone()),
+            merge: Merge::default(),
+            plan,
+            shared,
+            cells: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            places: BTreeMap::new(),
+            status,
+            tick,
+        })
+    }
+
+    pub(crate) fn run(mut self, feeds: &Receiver<Feed>) -> Result<(), LiveError> {
+        let mut ticked = std::time::Instant::now();
+        loop {
+            loop {
+                match feeds.try_recv() {
+                    Ok(Feed::Add { cell, address, places }) => self.add(cell, address, &places)?,
+                    Ok(Feed::Remove { cell, gone }) => {
+                        self.cells.remove(&cell);
+                        self.followers.values_mut().for_each(|cells| cells.retain(|known| *known != cell));
+                        let _ = gone.send(());
+                    }
+                    Ok(Feed::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+            let since = ticked.elapsed();
+            if since >= self.tick {
+                ticked = std::time::Instant::now();
+                for address in self.cells.values() {
+                    let _ = address.try_send(Tick); // a cell that is busy needs no tick
+                }
+            }
+            let wait = self.tick.saturating_sub(ticked.elapsed());
+            match self.read(wait) {
+                Ok(caught_up) => {
+                    let records = self.merge.release(caught_up);
+                    self.deliver(&records)?;
+                }
+                Err(error @ BusError::Unavailable { .. }) => {
+                    tracing::warn!(%error, "reading the bus; trying again");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reads what is there, up to a limit; says whether that was all.
+    fn read(&mut self, wait: Duration) -> Result<bool, BusError> {
+        let mut wait = wait;
+        loop {
+            let records = self.reader.poll(Self::POLL_MAX, wait)?;
+            if records.is_empty() {
+                return Ok(true);
+            }
+            self.merge.take(records);
+            if self.merge.held() >= Self::HELD_MAX {
+                return Ok(false);
+            }
+            wait = Duration::ZERO;
+        }
+    }
+
+    fn add(&mut self, cell: usize, address: Addr<CellShell>, places: &Places) -> Result<(), LiveError> {
+        let topics = &self.shared.sources.topics;
+        let partition = self.plan.journal_partition(cell, self.shared.sources.partitions);
+        let market = places.market.iter().map(|((topic, partition), offset)| Position {
+            topic: topic.topic(topics).clone(),
+            partition: *partition,
+            offset: *offset,
+        });
+        let own = Position { topic: topics.commands.clone(), partition, offset: places.commands };
+        for place in market.chain([own]).collect::<Vec<_>>() {
+            let key = (place.topic.to_string(), place.partition);
+            if self.places.get(&key).is_none_or(|known| place.offset < *known) {
+                self.merge.forget(&place.topic, place.partition);
+                self.reader.set(&place)?;
+                self.places.insert(key, place.offset);
+            }
+        }
+        self.cells.insert(cell, address);
+        for instrument in &self.plan.accounts[cell].instruments {
+            let cells = self.followers.entry(*instrument).or_default();
+            if !cells.contains(&cell) {
+                cells.push(cell);
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, records: &[Stored]) -> Result<(), LiveError> {
+        self.status.records.fetch_add(records.len() as u64, Ordering::Relaxed);
+        let mut batches: BTreeMap<usize, Vec<Arc<Chunk>>> = BTreeMap::new();
+        for stored in records {
+            if let Some(place) = self.places.get_mut(&(stored.topic.to_string(), stored.partition)) {
+                *place = stored.offset + 1;
+            }
+            if stored.topic == self.shared.sources.topics.commands {
+                self.instruct(stored)?;
+                continue;
+            }
+            match self.decoder.chunk(stored) {
+                Ok(Some(chunk)) => {
+                    let chunk = Arc::new(chunk);
+                    for cell in self.followers.get(&chunk.instrument).into_iter().flatten() {
+                        batches.entry(*cell).or_default().push(chunk.clone());
+                    }
+                }
+                Ok(None) => {}
+                Err(why) => self.set_aside(stored, &why)?,
+            }
+        }
+        for (cell, chunks) in batches {
+            if let Some(address) = self.cells.get(&cell) {
+                self.send(address, Deliver(chunks));
+            }
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self, stored: &Stored, why: &str) -> Result<(), LiveError> {
+        tracing::warn!(
+            topic = %stored.topic, partition = stored.partition, offset = stored.offset, why,
+            "a record can't be read and is set aside"
+        );
+        Ok(self.poison.record(stored, why, self.shared.clock.now())?)
+    }
+
+    fn instruct(&mut self, stored: &Stored) -> Result<(), LiveError> {
+        let message = match CommandMessage::decode(stored.value.as_deref().unwrap_or_default()) {
+            Ok(message) => message,
+            Err(error) => return self.set_aside(stored, &error.to_string()),
+        };
+        let cell = self.plan.cell_of(&message.account);
+        let Some(address) = cell.and_then(|cell| self.cells.get(&cell)) else {
+            return Ok(()); // of another node, or of no account: the API answers those
+        };
+        let source = Source { partition: stored.partition, offset: stored.offset };
+        self.send(address, Instruct { source, message });
+        Ok(())
+    }
+
+    /// Sends, and waits while the mailbox is full.
+    fn send<M>(&self, address: &Addr<CellShell>, message: M)
+    where
+        M: actix::Message<Result = ()> + Send + 'static,
+        CellShell: actix::Handler<M>,
+    {
+        match address.try_send(message) {
+            Ok(()) | Err(SendError::Closed(_)) => {}
+            Err(SendError::Full(message)) => {
+                self.status.waits.fetch_add(1, Ordering::Relaxed);
+                let _ = futures_executor::block_on(address.send(message));
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What can be seen of cells and node: counters that shells keep, and views for people and `/metrics`.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use tradeflow_actors::risk::TradingMode;
+
+use crate::host::{CellHost, Handled};
+
+/// What can be seen of a cell.
+#[derive(Debug)]
+pub struct CellStatus {
+    account: String,
+    shown: Mutex<CellView>,
+    latencies: Mutex<Latencies>,
+    events: AtomicU64,
+    fills: AtomicU64,
+    refused: AtomicU64,
+    snapshots: AtomicU64,
+    halted: Mutex<Option<String>>,
+}
+
+/// Latencies since they were last taken, in nanoseconds.
+#[derive(Debug)]
+struct Latencies {
+    decision: Histogram<u64>,
+    fill: Histogram<u64>,
+    snapshot: Duration,
+    recovery: Duration,
+}
+
+/// A cell, as people see it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // named as everywhere
+pub struct CellView {
+    pub account: String,
+    /// Why it is halted; none while it works.
+    pub halted: Option<String>,
+    pub mode: TradingMode,
+    pub currency: String,
+    pub equity: String,
+    pub cash: String,
+    pub realized: String,
+    pub unrealized: String,
+    pub fees: String,
+    pub open_orders: usize,
+    pub positions: Vec<PositionView>,
+    pub strategies: Vec<StrategyView>,
+    /// Market events taken.
+    pub events: u64,
+    pub orders: u64,
+    pub fills: u64,
+    pub denied: u64,
+    pub rejected: u64,
+    /// Rows that wait.
+    pub pending: usize,
+    /// The time of its last input, in nanoseconds.
+    pub ts: i64,
+    /// How long its recovery took, in milliseconds.
+    pub recovery_ms: f64,
+    /// How long its last snapshot took, in milliseconds.
+    pub snapshot_ms: f64,
+    pub snapshots: u64,
+}
+
+/// A position, as people see it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PositionView {
+    pub symbol: String,
+    pub qty: String,
+    pub mark: String,
+    pub unrealized: String,
+}
+
+/// A strategy, as people see it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct StrategyView {
+    pub id: String,
+    pub kind: String,
+    pub running: bool,
+    pub failures: u32,
+}
+
+/// A node, as people see it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct NodeView {
+    pub session: String,
+    pub ready: bool,
+    pub cells: Vec<CellView>,
+}
+
+/// Latencies in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Percentiles {
+    pub count: u64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub p999: f64,
+    pub max: f64,
+}
+
+impl Percentiles {
+    /// Of a histogram of nanoseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        Self {
+            count: histogram.len(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max() as f64 / 1e3,
+        }
+    }
+}
+
+/// Up to a minute, with three digits.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds of a constant")
+}
+
+impl CellStatus {
+    pub(crate) fn new(account: &str) -> Self {
+        let latencies = Latencies {
+            decision: histogram(),
+            fill: histogram(),
+            snapshot: Duration::ZERO,
+            recovery: Duration::ZERO,
+        };
+        Self {
+            account: account.to_owned(),
+            shown: Mutex::new(CellView { account: account.to_owned(), ..CellView::default() }),
+            latencies: Mutex::new(latencies),
+            events: AtomicU64::new(0),
+            fills: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            snapshots: AtomicU64::new(0),
+            halted: Mutex::new(None),
+        }
+    }
+
+    /// The account.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// Market events taken since it was brought up.
+    pub fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    /// Fills since it was brought up.
+    pub fn fills(&self) -> u64 {
+        self.fills.load(Ordering::Relaxed)
+    }
+
+    /// Why it is halted.
+    pub fn halted(&self) -> Option<String> {
+        self.halted.lock().ok().and_then(|why| why.clone())
+    }
+
+    /// From receipt of a tick to the decision, and to the fill on the bus, since they were last taken.
+    pub fn take_latencies(&self) -> (Histogram<u64>, Histogram<u64>) {
+        let Ok(mut kept) = self.latencies.lock() else { return (histogram(), histogram()) };
+        (std::mem::replace(&mut kept.decision, histogram()), std::mem::replace(&mut kept.fill, histogram()))
+    }
+
+    /// The cell, as people see it.
+    pub fn view(&self) -> CellView {
+        let mut view = self.shown.lock().map(|view| view.clone()).unwrap_or_default();
+        view.halted = self.halted();
+        view
+    }
+
+    pub(crate) fn note_decision(&self, nanos: i64) {
+        if let Ok(mut kept) = self.latencies.lock() {
+            kept.decision.saturating_record(nanos.max(1) as u64);
+        }
+    }
+
+    pub(crate) fn note_fill(&self, nanos: i64) {
+        if let Ok(mut kept) = self.latencies.lock() {
+            kept.fill.saturating_record(nanos.max(1) as u64);
+        }
+    }
+
+    pub(crate) fn note_handled(&self, handled: &Handled) {
+        self.events.fetch_add(handled.events, Ordering::Relaxed);
+        self.fills.fetch_add(handled.fills, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_snapshot(&self, took: Duration) {
+        self.snapshots.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut kept) = self.latencies.lock() {
+            kept.snapshot = took;
+        }
+    }
+
+    pub(crate) fn note_recovery(&self, took: Duration) {
+        if let Ok(mut kept) = self.latencies.lock() {
+            kept.recovery = took;
+        }
+    }
+
+    pub(crate) fn halt(&self, why: &str) {
+        if let Ok(mut halted) = self.halted.lock() {
+            *halted = Some(why.to_owned());
+        }
+    }
+
+    /// Shows the cell as it is now.
+    pub(crate) fn show(&self, host: &CellHost) {
+        let paper = host.cell().paper();
+        let cell = paper.cell();
+        let ledger = cell.account().ledger();
+        let counters = paper.counters();
+        let definitions = ledger.instruments();
+        let positions = definitions.iter().enumerate().filter_map(|(index, definition)| {
+            let position = ledger.position(tradeflow_model::InstrumentId(index as u32));
+            (!position.qty.is_zero()).then(|| PositionView {
+                symbol: definition.symbol.to_string(),
+                qty: definition.qty_text(position.qty),
+                mark: definition.price_text(position.mark),
+                unrealized: position.unrealized().to_string(),
+            })
+        });
+        let strategies = cell.strategies().map(|(plan, running, failures)| StrategyView {
+            id: plan.id.clone(),
+            kind: plan.kind.clone(),
+            running,
+            failures,
+        });
+        let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let times = self.latencies.lock().map(|kept| (millis(kept.recovery), millis(kept.snapshot)));
+        let (recovery_ms, snapshot_ms) = times.unwrap_or_default();
+        let view = CellView {
+            account: self.account.clone(),
+            halted: None,
+            mode: cell.risk().mode(),
+            currency: cell.account().spec().currency.to_string(),
+            equity: ledger.equity().to_string(),
+            cash: ledger.cash().to_string(),
+            realized: ledger.realized().to_string(),
+            unrealized: ledger.unrealized().to_string(),
+            fees: ledger.fees().to_string(),
+            open_orders: cell.orders().len(),
+            positions: positions.collect(),
+            strategies: strategies.collect(),
+            events: host.cell().events(),
+            orders: counters.orders,
+            fills: counters.fills,
+            denied: counters.denied,
+            rejected: counters.rejected,
+            pending: host.pending_rows(),
+            ts: paper.now().as_nanos(),
+            recovery_ms,
+            snapshot_ms,
+            snapshots: self.snapshots.load(Ordering::Relaxed),
+        };
+        if let Ok(mut shown) = self.shown.lock() {
+            *shown = view;
+        }
+    }
+}

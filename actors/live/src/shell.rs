@@ -1,0 +1,382 @@
+//! The actix actor around a cell: a bounded mailbox in, the journal before everything, outputs to the bus.
+//!
+//! A turn takes all that waits, so that under load entries grow longer instead of more numerous. While an entry is being
+//! written the mailbox goes on filling; when too much waits, it is not emptied any more, and the reader of the bus
+//! waits in turn.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+use actix::prelude::*;
+use tradeflow_bus::{BusError, Clock, Exclusive, NewRecord, Receipt, Topics, Written};
+use tradeflow_model::Timestamp;
+
+use crate::LiveError;
+use crate::chunk::Chunk;
+use crate::commands::CommandMessage;
+use crate::host::{CellHost, Handled, Pending, Snapshot, Sources, Turn};
+use crate::journal::Source;
+use crate::node::CellStatus;
+use crate::warm_up::WarmUps;
+
+/// Market data for a cell.
+pub(crate) struct Deliver(pub(crate) Vec<Arc<Chunk>>);
+
+/// A command from the bus.
+pub(crate) struct Instruct {
+    pub(crate) source: Source,
+    pub(crate) message: CommandMessage,
+}
+
+/// Time passes.
+pub(crate) struct Tick;
+
+/// Handles what waits, writes a checkpoint and a snapshot, and ends.
+pub(crate) struct Close {
+    /// Whether the session ends.
+    pub(crate) end: bool,
+    /// Told when it is done.
+    pub(crate) done: std::sync::mpsc::SyncSender<Result<(), LiveError>>,
+}
+
+macro_rules! messages {
+    ($($name:ty),*) => {$(
+        impl Message for $name {
+            type Result = ();
+        }
+    )*};
+}
+messages!(Deliver, Instruct, Tick, Close);
+
+/// The one writer of a journal partition, shared by the cells whose accounts lie there.
+pub(crate) type Writer = Arc<Mutex<Box<dyn Exclusive>>>;
+
+/// When snapshots are taken.
+#[derive(Debug, Clone, Copy)]
+pub struct SnapshotPolicy {
+    /// After so many market events, which bounds the time of a recovery.
+    pub events: u64,
+    /// After so much time with any event, in nanoseconds.
+    pub interval_ns: i64,
+}
+
+/// What all shells of a node share.
+pub(crate) struct Shared {
+    pub(crate) sources: Sources,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) snapshots: SnapshotPolicy,
+    /// How long after its due time a timer or session boundary waits for data that is older.
+    pub(crate) grace_ns: i64,
+}
+
+impl Shared {
+    fn topics(&self) -> &Topics {
+        &self.sources.topics
+    }
+}
+
+/// A cell in its shell.
+pub(crate) struct CellShell {
+    /// None when it is halted.
+    host: Option<CellHost>,
+    writer: Writer,
+    shared: Arc<Shared>,
+    status: Arc<CellStatus>,
+    warm_ups: Option<WarmUps>,
+    /// Outputs that wait to be written with the next entry, and when their newest cause was received.
+    outbox: Vec<NewRecord>,
+    outbox_cause: Option<Timestamp>,
+    in_flight: bool,
+    /// Market events since the last snapshot, and when that was.
+    events_since: u64,
+    snapshot_at: Timestamp,
+    closing: Option<Close>,
+}
+
+/// What a write was of.
+struct Writing {
+    turn: Option<Turn>,
+    /// The topics of its records: which are outputs.
+    kinds: Vec<Kind>,
+    cause: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Orders,
+    Fills,
+    Journal,
+    Other,
+}
+
+impl CellShell {
+    pub(crate) fn new(
+        host: CellHost,
+        missing: Vec<NewRecord>,
+        writer: Writer,
+        shared: Arc<Shared>,
+        status: Arc<CellStatus>,
+    ) -> Self {
+        let snapshot_at = shared.clock.now();
+        Self {
+            host: Some(host),
+            writer,
+            shared,
+            status,
+            warm_ups: None,
+            outbox: missing,
+            outbox_cause: None,
+            in_flight: false,
+            events_since: 0,
+            snapshot_at,
+            closing: None,
+        }
+    }
+
+    /// Goes on as far as it can without waiting for a write.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        while !self.in_flight {
+            let Some(host) = &mut self.host else { return };
+            let next = host.take();
+            if next.is_none() && self.outbox.is_empty() {
+                return self.rest(ctx);
+            }
+            let mut records = std::mem::take(&mut self.outbox);
+            let mut turn = None;
+            if let Some((taken, record)) = next {
+                records.push(record);
+                turn = Some(taken);
+            }
+            let kinds = records.iter().map(|record| self.kind(record)).collect();
+            let writing = Writing { turn, kinds, cause: self.outbox_cause.take() };
+            self.write(records, writing, ctx);
+        }
+    }
+
+    fn kind(&self, record: &NewRecord) -> Kind {
+        let topics = self.shared.topics();
+        match &record.topic {
+            topic if *topic == topics.orders => Kind::Orders,
+            topic if *topic == topics.fills => Kind::Fills,
+            topic if *topic == topics.journal => Kind::Journal,
+            _ => Kind::Other,
+        }
+    }
+
+    fn append(&self, records: Vec<NewRecord>) -> Receipt {
+        match self.writer.lock() {
+            Ok(mut writer) => writer.append(records),
+            Err(_) => Receipt::ready(Err(BusError::other("journal", "its writer panicked"))),
+        }
+    }
+
+    fn write(&mut self, records: Vec<NewRecord>, writing: Writing, ctx: &mut Context<Self>) {
+        let mut receipt = self.append(records);
+        if let Some(answer) = receipt.try_now() {
+            return self.written(answer, writing);
+        }
+        self.in_flight = true;
+        let then = receipt.into_actor(self).map(move |answer, shell, ctx| {
+            shell.in_flight = false;
+            shell.written(answer, writing);
+            shell.pump(ctx);
+        });
+        // While too much waits the mailbox is not read: whoever sends has to wait.
+        if self.host.as_ref().is_some_and(|host| host.pending_rows() > CellHost::PENDING_ROWS_MAX) {
+            ctx.wait(then);
+        } else {
+            ctx.spawn(then);
+        }
+    }
+
+    /// The records are on the bus: the outputs among them are out, and the turn may be handled.
+    fn written(&mut self, answer: Result<Written, BusError>, writing: Writing) {
+        let written = match answer {
+            Ok(written) => written,
+            Err(error) => return self.halt(&format!("the journal can't be written: {error}")),
+        };
+        let Some(host) = &mut self.host else { return };
+        let (mut orders, mut fills, mut journal) = (None, None, None);
+        for (kind, (_, offset)) in writing.kinds.iter().zip(&written.places) {
+            match kind {
+                Kind::Orders => orders = Some(offset + 1),
+                Kind::Fills => fills = Some(offset + 1),
+                Kind::Journal => journal = Some(*offset),
+                Kind::Other => {}
+            }
+        }
+        host.outputs_written(orders, fills);
+        if let (Some(cause), Some(_)) = (writing.cause, fills) {
+            self.status.note_fill(self.shared.clock.now().as_nanos() - cause.as_nanos());
+        }
+        let (Some(turn), Some(offset)) = (writing.turn, journal) else { return };
+        let cause = turn.newest();
+        let result = catch_unwind(AssertUnwindSafe(|| host.handle(turn, offset)));
+        match result {
+            Ok(Ok(handled)) => self.handled(handled, cause),
+            Ok(Err(error)) => self.halt(&error.to_string()),
+            Err(_) => self.halt("it panicked outside of its strategies; the panic's text is in the log"),
+        }
+    }
+
+    fn handled(&mut self, handled: Handled, cause: Option<Timestamp>) {
+        for notice in &handled.notices {
+            tracing::error!(account = self.status.account(), ?notice, "a strategy failed");
+        }
+        for (id, answer) in &handled.answers {
+            tracing::info!(account = self.status.account(), id, ?answer, "command");
+        }
+        if let Some(cause) = cause {
+            self.status.note_decision(self.shared.clock.now().as_nanos() - cause.as_nanos());
+            if handled.fills > 0 {
+                self.outbox_cause = Some(cause);
+            }
+        }
+        self.events_since += handled.events;
+        self.status.note_handled(&handled);
+        self.outbox.extend(handled.records);
+    }
+
+    /// The cell can't go on: what it broke is said, and its account trades no more until a person looks.
+    fn halt(&mut self, why: &str) {
+        tracing::error!(account = self.status.account(), why, "the cell is halted");
+        self.status.halt(why);
+        self.host = None;
+        self.outbox.clear();
+        if let Some(close) = self.closing.take() {
+            let error = LiveError::Cell { account: self.status.account().to_owned(), why: why.to_owned() };
+            let _ = close.done.send(Err(error));
+        }
+    }
+
+    /// Nothing waits and nothing is under way: time for a snapshot, or for the end.
+    fn rest(&mut self, ctx: &mut Context<Self>) {
+        let Some(host) = &self.host else { return };
+        let policy = self.shared.snapshots;
+        let now = self.shared.clock.now();
+        let due = self.events_since >= policy.events
+            || (self.events_since > 0 && now.as_nanos() - self.snapshot_at.as_nanos() >= policy.interval_ns);
+        if !due && self.closing.is_none() {
+            return;
+        }
+        let end = self.closing.as_ref().is_some_and(|close| close.end);
+        let record = host.checkpoint_entry(end);
+        self.in_flight = true;
+        self.events_since = 0;
+        self.snapshot_at = now;
+        let receipt = self.append(vec![record]);
+        ctx.wait(receipt.into_actor(self).map(|answer, shell, ctx| shell.snapshot(answer, ctx)));
+    }
+
+    /// The checkpoint is written: the snapshot behind it follows.
+    fn snapshot(&mut self, answer: Result<Written, BusError>, ctx: &mut Context<Self>) {
+        let place = answer.map(|written| written.places.first().map_or(0, |(_, offset)| *offset));
+        let Some(host) = &mut self.host else { return };
+        let taken = place.map_err(LiveError::from).and_then(|offset| {
+            host.passed_checkpoint(offset);
+            host.snapshot()
+        });
+        let snapshot = match taken {
+            Ok(snapshot) => snapshot,
+            Err(error) => return self.halt(&format!("no snapshot can be taken: {error}")),
+        };
+        let (topics, partitions) = (self.shared.topics(), self.shared.sources.partitions);
+        let ts = self.shared.clock.now();
+        let record = snapshot.record(topics, partitions, snapshot.account.clone(), ts);
+        let started = std::time::Instant::now();
+        let receipt = self.append(vec![record]);
+        ctx.wait(receipt.into_actor(self).map(move |answer, shell, ctx| {
+            shell.in_flight = false;
+            shell.status.note_snapshot(started.elapsed());
+            if let Err(error) = answer {
+                return shell.halt(&format!("the snapshot can't be written: {error}"));
+            }
+            match shell.closing.take() {
+                Some(close) => {
+                    let _ = close.done.send(Ok(()));
+                    shell.host = None;
+                    ctx.stop();
+                }
+                None => shell.pump(ctx),
+            }
+        }));
+    }
+}
+
+impl Actor for CellShell {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Deliver> for CellShell {
+    type Result = ();
+
+    fn handle(&mut self, Deliver(chunks): Deliver, ctx: &mut Self::Context) {
+        let Some(host) = &mut self.host else { return };
+        for chunk in chunks {
+            host.offer(Pending::Market(chunk));
+        }
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Instruct> for CellShell {
+    type Result = ();
+
+    fn handle(&mut self, instruct: Instruct, ctx: &mut Self::Context) {
+        let Some(host) = &mut self.host else { return };
+        let now = self.shared.clock.now();
+        let warm_ups = self.warm_ups.get_or_insert_with(|| WarmUps::new(&self.shared.sources, host.plan()));
+        let Instruct { source, message } = instruct;
+        match warm_ups.command(host, &message) {
+            Ok((command, history)) => {
+                let command = Box::new(command);
+                host.offer(Pending::Command { now, source: Some(source), id: message.id, command, history });
+            }
+            Err(answer) => {
+                let reply = host.refuse(source, &message.id, &answer, now);
+                self.status.note_refused();
+                self.outbox.push(reply);
+            }
+        }
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Tick> for CellShell {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        let Some(host) = &mut self.host else { return };
+        let now = self.shared.clock.now().saturating_add(-self.shared.grace_ns);
+        if !self.in_flight {
+            host.offer_time(now);
+        }
+        self.status.show(host);
+        self.pump(ctx);
+    }
+}
+
+impl Handler<Close> for CellShell {
+    type Result = ();
+
+    fn handle(&mut self, close: Close, ctx: &mut Self::Context) {
+        if self.host.is_none() {
+            let why = self.status.halted().unwrap_or_else(|| "it is halted".to_owned());
+            let error = LiveError::Cell { account: self.status.account().to_owned(), why };
+            let _ = close.done.send(Err(error));
+            return;
+        }
+        self.closing = Some(close);
+        self.pump(ctx);
+    }
+}
+
+/// The opening snapshot of a session under its own key.
+pub(crate) fn opening(shared: &Shared, snapshot: &Snapshot, now: Timestamp) -> NewRecord {
+    let key = Snapshot::opening_key(&snapshot.account, &snapshot.session);
+    snapshot.record(shared.topics(), shared.sources.partitions, key, now)
+}

@@ -1,0 +1,88 @@
+//! Finds and reads a strategy's past when it starts: the catalog up to where it ends, then the bus up to the cell's own
+//! place in each partition.
+
+use std::sync::Arc;
+
+use tradeflow_actors::cell::{Answer, Command, Refusal};
+use tradeflow_model::Timestamp;
+use tradeflow_model::plan::StrategyPlan;
+
+use crate::LiveError;
+use crate::chunk::{Chunk, Decoder, MarketTopic};
+use crate::commands::CommandMessage;
+use crate::history::HistoryRef;
+use crate::host::{CellHost, Sources};
+use crate::journal::{MarketReader, read_history};
+use crate::session::SessionPlan;
+
+/// References to the past, with their rows.
+pub(crate) type Past = Vec<(HistoryRef, Arc<Vec<Chunk>>)>;
+
+/// Reads what strategies need to warm up.
+pub(crate) struct WarmUps {
+    sources: Sources,
+    plan: Arc<SessionPlan>,
+    market: MarketReader,
+    decoder: Decoder,
+}
+
+impl WarmUps {
+    pub(crate) fn new(sources: &Sources, plan: &Arc<SessionPlan>) -> Self {
+        Self {
+            market: MarketReader::new(sources.bus.clone(), sources.topics.clone(), sources.archive.clone()),
+            decoder: Decoder::new(plan, &sources.topics),
+            sources: sources.clone(),
+            plan: plan.clone(),
+        }
+    }
+
+    /// The command of a message, with its past where it starts a strategy.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn command(
+        &mut self,
+        host: &CellHost,
+        message: &CommandMessage,
+    ) -> Result<(Command, Past), Answer> {
+        let command = message.command.resolve(&self.plan, host.index()).map_err(|answer| *answer)?;
+        let past = match &command {
+            Command::Start(strategy) => self
+                .past(host, strategy)
+                .map_err(|error| Answer::refused(Refusal::Invalid, format!("its warm-up: {error}")))?,
+            _ => Vec::new(),
+        };
+        Ok((command, past))
+    }
+
+    /// What a strategy needs of the past, from where the cell is now.
+    pub(crate) fn past(&mut self, host: &CellHost, strategy: &StrategyPlan) -> Result<Past, LiveError> {
+        let mut past = Vec::new();
+        if strategy.warm_up_bars == 0 {
+            return Ok(past);
+        }
+        for id in &strategy.series {
+            let series = &self.plan.run.series[id.index()];
+            let Some(topic) = MarketTopic::of(series.kind) else { continue };
+            let catalog = self.sources.history.find(&self.plan, strategy, *id).map_err(LiveError::Other)?;
+            let after = match &catalog {
+                Some(HistoryRef::Catalog { to, .. }) => *to,
+                _ => Timestamp::MIN,
+            };
+            let name = topic.topic(&self.sources.topics);
+            let partitions = self.sources.bus.partitions(name)?;
+            let symbol = self.plan.symbol(series.instrument);
+            let partition = tradeflow_bus::partition_of(symbol.as_str().as_bytes(), partitions);
+            let kept = self.sources.bus.bounds(name, partition)?;
+            let end = host.offered().market.get(&(topic, partition)).copied().unwrap_or(kept.end);
+            let on_bus =
+                HistoryRef::Bus { series: *id, topic, partition, first: kept.start.min(end), end, after };
+            for reference in catalog.into_iter().chain([on_bus]) {
+                let history = self.sources.history.as_ref();
+                let rows = read_history(&reference, &self.plan, history, &mut self.market, &self.decoder)?;
+                past.push((reference, Arc::new(rows)));
+            }
+        }
+        Ok(past)
+    }
+}
