@@ -12,7 +12,7 @@
 //! | `memory.rs` | a bus in memory, for tests and the simulation |
 //! | `kafka/` | Apache Kafka, by librdkafka |
 //!
-//! Two implementations, one conformance suite (`tests/conformance.rs`) that runs against both.
+//! Two implementations, one conformance suite (`tests/conformance/`) that runs against both.
 //!
 //! # Invariants
 //! - Within a partition records are read in the order of their offsets, each once. Offsets grow; they may leave gaps

@@ -1,0 +1,142 @@
+//! The one writer of a partition: fencing, all or none.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tradeflow_bus::{BusError, Durability};
+
+use super::{Fixture, all, assert_no_more, log, number, numbered, numbers, publish, reader, record, take};
+
+/// After a second claim the first writer's appends fail, and leave nothing behind.
+pub fn an_older_claim_is_fenced_off(fixture: impl Fixture) {
+    let (journal, orders) = (log(&fixture, "fenced-journal", 2), log(&fixture, "fenced-orders", 1));
+    let (bus, patience) = (fixture.bus(), fixture.abilities().patience);
+    for durability in [Durability::Process, Durability::Power] {
+        let mut old = bus.claim(&journal, 1, durability).expect("claimed");
+        old.append(vec![numbered(&journal, 1, 1)]).wait().expect("it is the writer");
+        let mut new = bus.claim(&journal, 1, durability).expect("claimed");
+        let error = old.append(vec![numbered(&journal, 1, 666), numbered(&orders, 0, 666)]).wait();
+        let Err(BusError::Fenced { topic, partition }) = error else { panic!("{error:?}") };
+        assert_eq!((topic, partition), (journal.clone(), 1));
+        new.append(vec![numbered(&journal, 1, 2), numbered(&orders, 0, 2)])
+            .wait()
+            .expect("it is the writer now");
+        let error = old.append(vec![numbered(&journal, 1, 667)]).wait().expect_err("for good");
+        assert!(matches!(error, BusError::Fenced { .. }), "{error}");
+    }
+    assert_eq!(numbers(&all(&bus, &journal, 1, patience)), [1, 2, 1, 2]);
+    assert_eq!(numbers(&all(&bus, &orders, 0, patience)), [2, 2]);
+}
+
+/// An append is read as a whole, over several topics, and one that can't be written leaves nothing.
+pub fn a_claim_writes_all_or_none(fixture: impl Fixture) {
+    let (journal, orders) = (log(&fixture, "whole-journal", 1), log(&fixture, "whole-orders", 2));
+    let (bus, abilities) = (fixture.bus(), fixture.abilities());
+    let mut writer = bus.claim(&journal, 0, Durability::Process).expect("claimed");
+    let batch = |n: u64| {
+        vec![
+            numbered(&journal, 0, n),
+            numbered(&orders, 1, n),
+            numbered(&journal, 0, n + 1),
+            numbered(&orders, 0, n),
+        ]
+    };
+    let places = writer.append(batch(1)).wait().expect("written").places;
+    assert_eq!(places.iter().map(|place| place.0).collect::<Vec<_>>(), [0, 1, 0, 0]);
+    assert!(places[0].1 < places[2].1);
+
+    let mut unknown = batch(10);
+    unknown.push(numbered(&super::topic(&fixture, "unknown"), 0, 1));
+    let error = writer.append(unknown).wait().expect_err("no such topic");
+    assert!(matches!(error, BusError::NoTopic(_)), "{error}");
+    let mut large = batch(20);
+    large.push(record(&orders, 0, "large", vec![0; abilities.too_large]));
+    let error = writer.append(large).wait().expect_err("too large");
+    assert!(matches!(error, BusError::TooLarge { .. }), "{error}");
+
+    // It goes on after that.
+    writer.append(batch(3)).wait().expect("written");
+    writer.append(Vec::new()).wait().expect("nothing to write");
+    for (topic, partition, expected) in
+        [(&journal, 0, vec![1, 2, 3, 4]), (&orders, 0, vec![1, 3]), (&orders, 1, vec![1, 3])]
+    {
+        let mut reader = reader(&bus, topic, partition, 0);
+        assert_eq!(numbers(&take(reader.as_mut(), expected.len(), abilities.patience)), expected);
+        assert_no_more(reader.as_mut());
+    }
+}
+
+/// Appends of one writer at a time: when claims change under load, the log is a sequence of whole appends, and after the
+/// first record of a newer writer there is none of an older one.
+pub fn fencing_under_load_lets_through_whole_appends_of_one_writer_at_a_time(fixture: impl Fixture) {
+    const WRITERS: u64 = 4;
+    const EACH: u64 = 3;
+    let (journal, bus, patience) = (log(&fixture, "load", 1), fixture.bus(), fixture.abilities().patience);
+    let mut acknowledged: Vec<u64> = Vec::new();
+    std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for writer in 0..WRITERS {
+            let mut claim = bus.claim(&journal, 0, Durability::Process).expect("claimed");
+            let started = std::sync::Arc::new(AtomicBool::new(false));
+            let (journal, flag) = (journal.clone(), started.clone());
+            // It writes until it is fenced off; the last one until it is told.
+            let thread = scope.spawn(move || {
+                let mut written = Vec::new();
+                for call in 0.. {
+                    let first = writer * 1_000_000 + call * EACH;
+                    let batch = (first..first + EACH).map(|n| numbered(&journal, 0, n)).collect();
+                    match claim.append(batch).wait() {
+                        Ok(_) => written.push(first),
+                        Err(BusError::Fenced { .. }) => break,
+                        Err(error) => panic!("{error}"),
+                    }
+                    flag.store(true, Ordering::Release);
+                    if writer == WRITERS - 1 && call == 20 {
+                        break;
+                    }
+                }
+                written
+            });
+            super::until("it has written", patience, || started.load(Ordering::Acquire));
+            threads.push(thread);
+        }
+        for thread in threads {
+            acknowledged.extend(thread.join().expect("a writer"));
+        }
+    });
+    let found = numbers(&all(&bus, &journal, 0, patience));
+    let starts: Vec<u64> = found.chunks(EACH as usize).map(|batch| batch[0]).collect();
+    for batch in found.chunks(EACH as usize) {
+        assert_eq!(batch, (batch[0]..batch[0] + EACH).collect::<Vec<_>>(), "a whole append");
+    }
+    assert!(starts.windows(2).all(|pair| pair[0] < pair[1]), "an older writer after a newer one: {starts:?}");
+    assert!(acknowledged.iter().all(|first| starts.contains(first)), "acknowledged, and not there");
+}
+
+/// A claim fences no one off in other partitions, and hinders no publisher.
+pub fn a_claim_covers_its_partition_alone(fixture: impl Fixture) {
+    let (topic, bus, patience) =
+        (log(&fixture, "other-claims", 3), fixture.bus(), fixture.abilities().patience);
+    let mut claims: Vec<_> =
+        (0..3).map(|partition| bus.claim(&topic, partition, Durability::Process).expect("claimed")).collect();
+    let again = bus.claim(&topic, 0, Durability::Process).expect("claimed");
+    for (partition, claim) in claims.iter_mut().enumerate().skip(1) {
+        claim.append(vec![numbered(&topic, partition as u32, 1)]).wait().expect("not fenced off");
+    }
+    drop(again);
+    publish(&bus, vec![numbered(&topic, 1, 2)]);
+    let records = all(&bus, &topic, 1, patience);
+    assert_eq!(records.iter().map(number).collect::<Vec<_>>(), [1, 2]);
+}
+
+/// What a claim's writer wrote is there after a restart, and a new claim works.
+pub fn a_claim_is_made_again_after_a_restart(mut fixture: impl Fixture) {
+    let (journal, patience) = (log(&fixture, "claim-restart", 1), fixture.abilities().patience);
+    for n in 0..3 {
+        let bus = fixture.bus();
+        let mut claim = bus.claim(&journal, 0, Durability::Power).expect("claimed");
+        claim.append(vec![numbered(&journal, 0, n)]).wait().expect("it is the writer");
+        drop((claim, bus));
+        fixture.reopen();
+    }
+    assert_eq!(numbers(&all(&fixture.bus(), &journal, 0, patience)), [0, 1, 2]);
+}
