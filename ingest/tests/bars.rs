@@ -38,8 +38,7 @@ fn oracle(spec: &BarSeries, records: &[Columns]) -> Vec<Bar> {
         PriceType::Last => Source::Trades,
         other => Source::Quotes(other),
     };
-    let mut aggregator =
-        Aggregator::new(&spec.instrument, ids, source, spec.interval, spec.outside).unwrap();
+    let mut aggregator = Aggregator::new(&spec.instrument, ids, source, spec.interval, spec.outside).unwrap();
     let mut bars = Vec::new();
     for (_, columns, row) in rows {
         match columns {
@@ -213,10 +212,7 @@ fn the_clock_closes_a_bar_after_its_grace_and_late_ticks_leave_it_as_it_was() {
             qty: vec![1],
             aggressor: vec![Aggressor::Unknown],
         };
-        bus.publish(
-            vec![tick_record(&topics, 1, &instrument, Columns::Trades(c))],
-            Durability::Process,
-        );
+        bus.publish(vec![tick_record(&topics, 1, &instrument, Columns::Trades(c))], Durability::Process);
     };
     let ticks = |count: u64| {
         wait_for("ticks", || maker.status().ticks.load(Ordering::Relaxed) == count);

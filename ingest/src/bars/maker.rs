@@ -260,14 +260,7 @@ impl Maker {
     }
 
     /// Retention was faster than we: unfinished bars have lost ticks.
-    fn skip(
-        &self,
-        topic: &Topic,
-        partition: u32,
-        wanted: u64,
-        first: u64,
-        owned: &mut BTreeMap<u32, Owned>,
-    ) {
+    fn skip(&self, topic: &Topic, partition: u32, wanted: u64, first: u64, owned: &mut BTreeMap<u32, Owned>) {
         let error = BusError::Trimmed { topic: topic.clone(), partition, wanted, first };
         self.status.error(&error);
         let Some(mine) = owned.get_mut(&partition) else { return };
@@ -309,8 +302,11 @@ impl Maker {
 
     /// Writes what is pending; tries again until it is written, lost to another maker, or the end.
     fn publish(&self, owned: &mut BTreeMap<u32, Owned>, reader: &mut dyn Reader) -> Result<(), BusError> {
-        let with_bars: Vec<u32> =
-            owned.iter().filter(|(_, mine)| !mine.pending.is_empty()).map(|(partition, _)| *partition).collect();
+        let with_bars: Vec<u32> = owned
+            .iter()
+            .filter(|(_, mine)| !mine.pending.is_empty())
+            .map(|(partition, _)| *partition)
+            .collect();
         for partition in with_bars {
             let Some(mine) = owned.get_mut(&partition) else { continue };
             let bars: usize = mine.pending.iter().map(|record| record.ts_event.len()).sum();

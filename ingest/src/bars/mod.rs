@@ -134,8 +134,7 @@ impl BarMaker {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BarError> {
         let (status, stop) = (Arc::new(BarStatus::default()), CancellationToken::new());
-        let maker =
-            maker::Maker::new(config, bus, topics.clone(), clock, Arc::clone(&status), stop.clone())?;
+        let maker = maker::Maker::new(config, bus, topics.clone(), clock, Arc::clone(&status), stop.clone())?;
         let thread = std::thread::Builder::new().name("bars".into()).spawn(move || maker.run());
         let thread = thread.map_err(|e| BusError::other("the thread that makes bars", e))?;
         Ok(Self { status, stop, thread: Some(thread) })

@@ -94,8 +94,7 @@ impl Recorded {
         partition: u32,
         offsets: Range<u64>,
     ) -> Result<Vec<(u64, MarketRecord)>, RecordedError> {
-        let missing =
-            |from, to| RecordedError::Missing { topic: topic.clone(), partition, from, to };
+        let missing = |from, to| RecordedError::Missing { topic: topic.clone(), partition, from, to };
         let kind = kind_of(topic).ok_or_else(|| missing(offsets.start, offsets.end))?;
         let folder = folder(&self.origin, topic, partition);
         let segments = list(&self.catalog, &folder)?;
@@ -244,7 +243,8 @@ impl Archive {
         let last_known = self.sizes.last_key_value().map(|(from, _)| *from);
         if segments.last().map(|(from, _)| *from) != last_known {
             // Another recorder had the partition for a while.
-            *self = Self::new(self.folder.clone(), self.kind, tail(catalog, self.kind, &self.folder)?.as_ref());
+            *self =
+                Self::new(self.folder.clone(), self.kind, tail(catalog, self.kind, &self.folder)?.as_ref());
         }
         let from = offsets.start.max(self.through.unwrap_or(0));
         if from >= offsets.end {

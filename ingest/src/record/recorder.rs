@@ -165,7 +165,9 @@ impl Worker {
                 Ok(())
             }
             Err(error @ BusError::Trimmed { .. }) => {
-                let BusError::Trimmed { topic, partition, wanted, first } = &error else { return Err(error.into()) };
+                let BusError::Trimmed { topic, partition, wanted, first } = &error else {
+                    return Err(error.into());
+                };
                 // What is before the gap is written as such; the gap is one in `recorded/` too.
                 self.flush(lanes)?;
                 add(&self.status.lost, first.saturating_sub(*wanted));

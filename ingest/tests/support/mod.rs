@@ -1,6 +1,8 @@
 //! What the tests of bars and recorder share: a bus in memory, and one that dies at a chosen operation.
 #![allow(dead_code)] // each test binary uses a part
 
+pub mod recording;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -45,11 +47,7 @@ impl MemoryBus {
         self.state.lock().unwrap().topics[topic][partition as usize].records.clone()
     }
 
-    fn write(
-        &self,
-        records: Vec<NewRecord>,
-        fence: Option<(&Topic, u32, u64)>,
-    ) -> Result<Written, BusError> {
+    fn write(&self, records: Vec<NewRecord>, fence: Option<(&Topic, u32, u64)>) -> Result<Written, BusError> {
         let mut state = self.state.lock().unwrap();
         if let Some((topic, partition, epoch)) = fence
             && state.topics[topic][partition as usize].epoch != epoch

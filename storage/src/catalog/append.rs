@@ -32,11 +32,11 @@ use super::writer::is_timed;
 use super::{Catalog, CatalogError, Partition, SeriesKey, instruments};
 
 /// Files below this grow by any number of rows.
-const ROWS_SMALL: u64 = 1 << 14;
+const ROWS_SMALL: u64 = if cfg!(test) { 8 } else { 1 << 14 };
 /// Files of a day that is going on do not grow beyond this.
-const ROWS_MAX: u64 = 1 << 20;
+const ROWS_MAX: u64 = if cfg!(test) { 64 } else { 1 << 20 };
 /// Rows decoded at a time.
-const PIECE_ROWS: usize = 1 << 17;
+const PIECE_ROWS: usize = if cfg!(test) { 16 } else { 1 << 17 };
 /// Folder of what was replaced, and how long it is kept.
 const SUPERSEDED: &str = "superseded";
 const SUPERSEDED_KEEP: Duration = Duration::from_secs(600);

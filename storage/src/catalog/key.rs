@@ -293,7 +293,10 @@ mod tests {
             let part = key.part_path(partition, 1_381_154_400_000_000_000).unwrap();
             assert_eq!(part, path.replace("data", "part-1381154400000000000"));
             assert_eq!(SeriesKey::of_path(&part), Some((key.clone(), partition)));
-            assert_eq!((SeriesKey::start_of(&part), SeriesKey::is_part(path)), (1_381_154_400_000_000_000, false));
+            assert_eq!(
+                (SeriesKey::start_of(&part), SeriesKey::is_part(path)),
+                (1_381_154_400_000_000_000, false)
+            );
         }
         for bad in [
             "kind=bar/interval=1m/price=last/symbol=BTCUSD/month=2017-5/data.parquet",

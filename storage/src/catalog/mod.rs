@@ -22,6 +22,8 @@
 //! All calls block. Inside an async runtime, call them from a blocking thread.
 
 mod append;
+#[cfg(test)]
+mod append_tests;
 mod content;
 mod decode;
 mod encode;

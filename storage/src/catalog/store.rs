@@ -20,6 +20,9 @@ pub(crate) struct Store {
     url: String,
     place: Arc<Place>,
     runtime: Arc<OwnRuntime>,
+    /// Writes that are still done; after them every write fails, as when the process has ended.
+    #[cfg(test)]
+    pub(crate) fuse: Arc<std::sync::atomic::AtomicI64>,
 }
 
 #[derive(Debug)]
@@ -93,7 +96,13 @@ impl Store {
             url: url.into(),
             why: format!("no runtime for its input and output: {e}"),
         })?;
-        Ok(Self { url: url.into(), place: Arc::new(place), runtime: Arc::new(OwnRuntime(Some(runtime))) })
+        Ok(Self {
+            url: url.into(),
+            place: Arc::new(place),
+            runtime: Arc::new(OwnRuntime(Some(runtime))),
+            #[cfg(test)]
+            fuse: Arc::new(i64::MAX.into()),
+        })
     }
 
     /// The address as it was given.
@@ -246,6 +255,10 @@ impl Store {
         call: impl AsyncFnOnce(&dyn ObjectStore, &Path) -> Result<(), object_store::Error>,
     ) -> Result<(), CatalogError> {
         let Some((store, at)) = self.reach(path)? else { return self.gone(path) };
+        #[cfg(test)]
+        if self.fuse.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) <= 0 {
+            return self.gone(path);
+        }
         let fail = |source| CatalogError::Store { path: path.into(), source };
         self.runtime.block_on(call(store, &at)).map_err(fail)
     }
