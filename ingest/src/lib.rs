@@ -9,6 +9,8 @@
 //! | `secret.rs` | API keys that never show themselves |
 //! | `normalise/` | [`normalise::Normaliser`]: what vendors report becomes market data; what is left out is counted |
 //! | `publish/` | market data onto the bus; shedding |
+//! | `bars/` | [`bars::BarMaker`]: bars made live of the ticks on the bus |
+//! | `record/` | [`record::Recorder`]: the stream into the catalog, and back by offset |
 //! | `quotes/` | the quote board: the best live source of each instrument |
 //! | `history/` | history from vendors into the catalog |
 //! | `alphavantage/` | Alpha Vantage: history, local server |
@@ -18,6 +20,7 @@
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
 pub mod alphavantage;
+pub mod bars;
 pub mod binance;
 pub mod clock;
 pub mod feed;
@@ -26,6 +29,7 @@ pub mod history;
 pub mod normalise;
 pub mod publish;
 pub mod quotes;
+pub mod record;
 pub mod secret;
 pub mod vendor;
 pub mod watchlist;

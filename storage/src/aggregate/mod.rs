@@ -127,6 +127,7 @@ pub struct Aggregator {
     slots: Slots,
     building: Option<Building>,
     previous: Timestamp,
+    any_order: bool,
     dropped: u64,
 }
 
@@ -134,6 +135,9 @@ pub struct Aggregator {
 struct Building {
     slot: Slot,
     bar: Bar,
+    /// Times of the events that gave its open and its close.
+    first: Timestamp,
+    last: Timestamp,
     events: u64,
     value: Money,
 }
@@ -174,8 +178,18 @@ impl Aggregator {
             slots: Slots::new(definition.calendar, interval, outside),
             building: None,
             previous: Timestamp::MIN,
+            any_order: false,
             dropped: 0,
         })
+    }
+
+    /// Takes events of the time bar in the making in any order, and makes of them the bar that they make when sorted
+    /// by time (equal times as they came). Events before that bar are refused as ever. Bars not counted in time still
+    /// want their events in order.
+    #[must_use]
+    pub fn any_order(mut self) -> Self {
+        self.any_order = self.is_timed();
+        self
     }
 
     /// Takes a trade. Bars that are complete are appended to `out`: those that ended before it, and the one that it
@@ -220,8 +234,13 @@ impl Aggregator {
     }
 
     fn push(&mut self, piece: Piece, out: &mut Vec<Bar>) -> Result<(), AggregateError> {
-        if piece.start < self.previous {
-            return Err(AggregateError::Unsorted { time: piece.start, previous: self.previous });
+        let earliest = match &self.building {
+            Some(building) if self.any_order => building.slot.open,
+            _ if self.any_order => Timestamp::MIN,
+            _ => self.previous,
+        };
+        if piece.start < earliest {
+            return Err(AggregateError::Unsorted { time: piece.start, previous: earliest });
         }
         let Some(slot) = self.slots.at(piece.start) else {
             self.advance(piece.start, out);
@@ -276,7 +295,7 @@ impl Aggregator {
             close: piece.close,
             volume: piece.volume,
         };
-        Building { slot, bar, events: 1, value }
+        Building { slot, bar, first: piece.start, last: piece.start, events: 1, value }
     }
 
     fn is_timed(&self) -> bool {
@@ -315,6 +334,11 @@ impl Aggregator {
         }
     }
 
+    /// End of the bar in the making, if there is one: for bars not counted in time, of the session.
+    pub fn ends(&self) -> Option<Timestamp> {
+        self.building.map(|building| building.slot.close)
+    }
+
     /// Events left out so far because they lie outside sessions.
     pub fn dropped(&self) -> u64 {
         self.dropped
@@ -332,7 +356,12 @@ impl Building {
         let bar = &mut self.bar;
         bar.high = bar.high.max(piece.high);
         bar.low = bar.low.min(piece.low);
-        bar.close = piece.close;
+        if piece.start < self.first {
+            (self.first, bar.open) = (piece.start, piece.open);
+        }
+        if piece.start >= self.last {
+            (self.last, bar.close) = (piece.start, piece.close);
+        }
         bar.volume = bar.volume.checked_add(piece.volume)?;
         // Only bars not counted in time end with their last event; the others have their end already.
         bar.ts_event = bar.ts_event.max(piece.end);

@@ -3,6 +3,7 @@
 //! A file's seal and schema are checked before its first row is decoded: a damaged file is an error with its path,
 //! never a panic and never other rows.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use tradeflow_model::market::{QuoteColumns, TradeColumns};
 use tradeflow_model::{BarColumns, CorporateAction, Digest, InstrumentId, Money, SeriesId, Timestamp};
 
 use super::SeriesKey;
-use super::encode::{VERSION, aggressor_word};
+use super::encode::{Provenance, VERSION, aggressor_word};
 use super::schema::{self, Scales};
 use super::seal;
 
@@ -31,7 +32,9 @@ pub(crate) struct Footer {
     pub(crate) last: Timestamp,
     pub(crate) sources: Vec<String>,
     pub(crate) content: Digest,
-    init_is_event: bool,
+    pub(crate) init_is_event: bool,
+    /// See [`super::encode::Provenance`].
+    pub(crate) recorded: BTreeMap<String, u64>,
 }
 
 /// Bytes at the end of a file that nearly always hold the whole footer.
@@ -89,8 +92,19 @@ impl Footer {
             sources: sources.split("; ").filter(|s| !s.is_empty()).map(str::to_owned).collect(),
             content,
             init_is_event: value("tradeflow.ts_init") == Some("ts_event"),
+            recorded: recorded(value("tradeflow.recorded").unwrap_or_default())?,
         })
     }
+}
+
+/// Places on a bus and their offsets, as [`super::encode`] writes them.
+fn recorded(text: &str) -> Result<BTreeMap<String, u64>, String> {
+    let entries = text.split("; ").filter(|entry| !entry.is_empty());
+    let parse = |entry: &str| {
+        let (place, through) = entry.rsplit_once(':')?;
+        Some((place.to_owned(), through.parse().ok()?))
+    };
+    entries.map(|entry| parse(entry).ok_or(format!("says tradeflow.recorded = {text:?}"))).collect()
 }
 
 /// Least and greatest key time, from the statistics of the row groups.
@@ -149,6 +163,12 @@ impl FileReader {
     /// The ids to put into corporate actions.
     pub(crate) fn set_ids(&mut self, series: SeriesId, instrument: InstrumentId) {
         self.ids = (series, instrument);
+    }
+
+    /// Where its rows came from.
+    pub(crate) fn provenance(&self) -> Provenance {
+        let Footer { sources, recorded, .. } = &self.footer;
+        Provenance { sources: sources.iter().cloned().collect(), recorded: recorded.clone() }
     }
 
     /// What the footer says.
@@ -311,12 +331,10 @@ fn guarded<T>(step: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
     use tradeflow_model::Symbol;
 
-    use super::super::encode::encode;
+    use super::super::encode::{Provenance, encode};
     use super::*;
 
     fn trades() -> Columns {
@@ -344,7 +362,7 @@ mod tests {
         ) {
             let key = SeriesKey::new(Symbol::new("T").unwrap(), SeriesKind::Trades);
             let scales = Scales { price: 2, size: 0 };
-            let mut bytes = encode(&key, scales, &BTreeSet::new(), &trades()).unwrap().to_vec();
+            let mut bytes = encode(&key, scales, &Provenance::default(), &trades()).unwrap().to_vec();
             for (place, value) in flips {
                 let start = if near_the_end { bytes.len() * 2 / 3 } else { 0 };
                 let place = start + place.index(bytes.len() - start);

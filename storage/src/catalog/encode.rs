@@ -1,6 +1,6 @@
 //! Rows to the bytes of a Parquet file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use tradeflow_model::{CorporateAction, Digest};
 
 use super::SeriesKey;
 use super::content::ContentDigest;
+use super::rows;
 use super::schema::{Field, Scales, fields, message_type};
 use super::seal;
 
@@ -28,33 +29,92 @@ const ROW_GROUP_ROWS: usize = 1 << 17;
 /// The version of this layout.
 pub(crate) const VERSION: &str = "1";
 
+/// Where the rows of a file came from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Provenance {
+    /// In words, each source once.
+    pub(crate) sources: BTreeSet<String>,
+    /// By place on a bus: rows of the records before this offset are in the file; see [`super::append`].
+    pub(crate) recorded: BTreeMap<String, u64>,
+}
+
 /// The Parquet file of `rows`, which are sorted and not empty. The same rows and sources always give the same bytes.
 pub(crate) fn encode(
     key: &SeriesKey,
     scales: Scales,
-    sources: &BTreeSet<String>,
+    provenance: &Provenance,
     rows: &Columns,
 ) -> Result<Bytes, ParquetError> {
-    let init_is_event = init_is_event(rows);
-    let mut content = ContentDigest::new(key.kind, scales, init_is_event);
-    content.add(rows);
-    let content = content.finish();
-    let properties = properties(key, sources, content, init_is_event);
-    let schema = message_type(key.kind, scales);
-    let mut file = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties))?;
-    for start in (0..rows.len()).step_by(ROW_GROUP_ROWS) {
-        let range = start..rows.len().min(start + ROW_GROUP_ROWS);
-        let mut group = file.next_row_group()?;
-        write_group(&mut group, rows, range)?;
-        group.close()?;
+    let mut encoder = Encoder::new(key, scales, init_is_event(rows))?;
+    encoder.add(rows)?;
+    encoder.finish(provenance)
+}
+
+/// Makes a file of rows that come in pieces: only a row group of them is in memory, beside the file's own bytes.
+pub(crate) struct Encoder {
+    key: SeriesKey,
+    init_is_event: bool,
+    content: ContentDigest,
+    /// Rows of the next group.
+    group: Columns,
+    file: SerializedFileWriter<Vec<u8>>,
+}
+
+impl Encoder {
+    /// `init_is_event` when [`init_is_event`] of all the rows that will come.
+    pub(crate) fn new(key: &SeriesKey, scales: Scales, init_is_event: bool) -> Result<Self, ParquetError> {
+        let content = ContentDigest::new(key.kind, scales, init_is_event);
+        let properties = Arc::new(properties(key));
+        let file = SerializedFileWriter::new(Vec::new(), message_type(key.kind, scales), properties)?;
+        Ok(Self { key: key.clone(), init_is_event, content, group: rows::empty(key.kind), file })
     }
-    let mut bytes = file.into_inner()?;
-    seal::put(&mut bytes).map_err(|why| ParquetError::General(format!("the new file {why}")))?;
-    Ok(bytes.into())
+
+    /// Adds rows, sorted, after those before.
+    pub(crate) fn add(&mut self, rows: &Columns) -> Result<(), ParquetError> {
+        self.content.add(rows);
+        let mut start = 0;
+        while start < rows.len() {
+            let end = rows.len().min(start + ROW_GROUP_ROWS - self.group.len());
+            if end - start == ROW_GROUP_ROWS {
+                self.write(rows, start..end)?;
+            } else {
+                rows::append(&mut self.group, &rows::slice(rows, start..end));
+                if self.group.len() == ROW_GROUP_ROWS {
+                    self.write_rest()?;
+                }
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, rows: &Columns, range: std::ops::Range<usize>) -> Result<(), ParquetError> {
+        let mut group = self.file.next_row_group()?;
+        write_group(&mut group, rows, range)?;
+        group.close().map(|_| ())
+    }
+
+    fn write_rest(&mut self) -> Result<(), ParquetError> {
+        let rows = std::mem::replace(&mut self.group, rows::empty(self.key.kind));
+        self.write(&rows, 0..rows.len())
+    }
+
+    /// The file.
+    pub(crate) fn finish(mut self, provenance: &Provenance) -> Result<Bytes, ParquetError> {
+        if !self.group.is_empty() {
+            self.write_rest()?;
+        }
+        for (name, value) in metadata(&self.key, provenance, self.content.finish(), self.init_is_event) {
+            self.file.append_key_value_metadata(KeyValue::new(name.to_owned(), value));
+        }
+        let mut bytes = self.file.into_inner()?;
+        seal::put(&mut bytes).map_err(|why| ParquetError::General(format!("the new file {why}")))?;
+        Ok(bytes.into())
+    }
 }
 
 /// Whether `ts_init` repeats `ts_event` in every row, as it does in all history that was not recorded live.
-fn init_is_event(rows: &Columns) -> bool {
+pub(crate) fn init_is_event(rows: &Columns) -> bool {
     match rows {
         Columns::Bars(c) => c.ts_init == c.ts_event,
         Columns::Trades(c) => c.ts_init == c.ts_event,
@@ -64,13 +124,13 @@ fn init_is_event(rows: &Columns) -> bool {
     }
 }
 
-fn properties(
+fn metadata(
     key: &SeriesKey,
-    sources: &BTreeSet<String>,
+    provenance: &Provenance,
     content: Digest,
     init_is_event: bool,
-) -> WriterProperties {
-    let sources = sources.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
+) -> Vec<(&'static str, String)> {
+    let sources = provenance.sources.iter().map(String::as_str).collect::<Vec<_>>().join("; ");
     let mut metadata = vec![
         ("tradeflow.version", VERSION.to_owned()),
         ("tradeflow.symbol", key.symbol.to_string()),
@@ -81,8 +141,15 @@ fn properties(
     if init_is_event {
         metadata.push(("tradeflow.ts_init", "ts_event".to_owned()));
     }
+    if !provenance.recorded.is_empty() {
+        let places = provenance.recorded.iter().map(|(place, through)| format!("{place}:{through}"));
+        metadata.push(("tradeflow.recorded", places.collect::<Vec<_>>().join("; ")));
+    }
     metadata.push((seal::SEAL, String::from_utf8_lossy(&seal::BLANK).into_owned()));
-    let metadata = metadata.into_iter().map(|(name, value)| KeyValue::new(name.to_owned(), value)).collect();
+    metadata
+}
+
+fn properties(key: &SeriesKey) -> WriterProperties {
     let sorted_by = fields(key.kind).iter().position(|(name, _)| *name == key.key_time_name());
     let sorting = sorted_by.map(|column| {
         vec![SortingColumn { column_idx: column as i32, descending: false, nulls_first: false }]
@@ -94,8 +161,7 @@ fn properties(
         .set_compression(Compression::ZSTD(level))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)
-        .set_sorting_columns(sorting)
-        .set_key_value_metadata(Some(metadata));
+        .set_sorting_columns(sorting);
     for (name, field) in fields(key.kind) {
         let path = ColumnPath::from(*name);
         builder = match encoding(*field) {

@@ -44,7 +44,11 @@ impl SeriesKey {
 
     /// The series and partition of a data file's path; `None` for anything else.
     pub fn of_path(path: &str) -> Option<(Self, Partition)> {
-        let mut parts = path.strip_suffix("/data.parquet")?.split('/');
+        let (folder, name) = path.rsplit_once('/')?;
+        if name != "data.parquet" && part_start(name).is_none() {
+            return None;
+        }
+        let mut parts = folder.split('/');
         let mut next = |name: &str| parts.next()?.strip_prefix(name)?.strip_prefix('=');
         let kind = match next("kind")? {
             "bar" => {
@@ -61,7 +65,24 @@ impl SeriesKey {
         let key = Self { symbol, kind };
         let partition = Partition::parse(key.partitioning(), &rest)?;
         // Only the one spelling that `path` gives is ours.
-        (key.path(partition).as_deref() == Some(path)).then_some((key, partition))
+        let data = key.path(partition)?;
+        (data.strip_suffix("/data.parquet") == Some(folder)).then_some((key, partition))
+    }
+
+    /// Path of a further file of a partition, for its rows from `start` on; see [`super::append`].
+    pub(crate) fn part_path(&self, partition: Partition, start: i64) -> Option<String> {
+        let data = self.path(partition)?;
+        Some(format!("{}part-{start:019}.parquet", data.strip_suffix("data.parquet")?))
+    }
+
+    /// Whether a path is that of a further file of a partition.
+    pub(crate) fn is_part(path: &str) -> bool {
+        path.rsplit_once('/').is_some_and(|(_, name)| part_start(name).is_some())
+    }
+
+    /// First key time that belongs into a file of a partition: that of `data.parquet` is the least of all.
+    pub(crate) fn start_of(path: &str) -> i64 {
+        path.rsplit_once('/').and_then(|(_, name)| part_start(name)).unwrap_or(i64::MIN)
     }
 
     /// How the series is cut into files.
@@ -202,6 +223,13 @@ impl fmt::Display for Partition {
     }
 }
 
+/// The time in the name `part-<nanoseconds, 19 digits>.parquet`.
+fn part_start(name: &str) -> Option<i64> {
+    let digits = name.strip_prefix("part-")?.strip_suffix(".parquet")?;
+    let all_digits = digits.len() == 19 && digits.bytes().all(|digit| digit.is_ascii_digit());
+    all_digits.then(|| digits.parse().ok())?
+}
+
 fn date_of_utc_day(day: i64) -> jiff::civil::Date {
     Timestamp::from_nanos(day.saturating_mul(NANOS_PER_DAY))
         .to_jiff()
@@ -259,9 +287,16 @@ mod tests {
         ] {
             let partition = key.partition_of(t(time));
             assert_eq!(key.path(partition).unwrap(), path);
-            assert_eq!(SeriesKey::of_path(path), Some((key, partition)));
+            assert_eq!(SeriesKey::of_path(path), Some((key.clone(), partition)));
             let (first, end) = partition.bounds();
             assert!(first <= t(time) && t(time) < end);
+            let part = key.part_path(partition, 1_381_154_400_000_000_000).unwrap();
+            assert_eq!(part, path.replace("data", "part-1381154400000000000"));
+            assert_eq!(SeriesKey::of_path(&part), Some((key.clone(), partition)));
+            assert_eq!(
+                (SeriesKey::start_of(&part), SeriesKey::is_part(path)),
+                (1_381_154_400_000_000_000, false)
+            );
         }
         for bad in [
             "kind=bar/interval=1m/price=last/symbol=BTCUSD/month=2017-5/data.parquet",
@@ -270,6 +305,7 @@ mod tests {
             "kind=bar/interval=1m/price=last/symbol=BTCUSD/data.parquet",
             "kind=trade/symbol=../date=2013-10-07/data.parquet",
             "kind=trade/symbol=SPY/date=2013-10-07/other.parquet",
+            "kind=trade/symbol=SPY/date=2013-10-07/part-12.parquet",
             "instruments/SPY.json",
         ] {
             assert_eq!(SeriesKey::of_path(bad), None, "{bad}");

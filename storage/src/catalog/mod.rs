@@ -7,7 +7,13 @@
 //! kind=trade/symbol=SPY/date=2013-10-07/data.parquet                          trades and quotes: a file a UTC date
 //! kind=action/symbol=AAPL/data.parquet                                        splits and dividends: one file
 //! coverage/yahoo/kind=bar/interval=1d/price=last/symbol=AAPL.json             what a vendor was asked for already
+//! kind=trade/symbol=BTCUSD/date=2026-11-21/part-<ns>.parquet                  a day being recorded: its rows from then on
+//! recorded/…                                                                  a recorder's records in the bus's order
+//! superseded/…                                                                files replaced within the last ten minutes
 //! ```
+//!
+//! A partition that is being recorded lies in several files, one after the other in time, until they are folded into
+//! one; see [`CatalogAppender`].
 //!
 //! Prices and quantities are `Decimal(18, scale)` in 64-bit integers at the instrument's scale, times are
 //! nanoseconds UTC, rows are sorted by time. A file is replaced whole and atomically, so a reader sees the old
@@ -16,6 +22,9 @@
 //!
 //! All calls block. Inside an async runtime, call them from a blocking thread.
 
+mod append;
+#[cfg(test)]
+mod append_tests;
 mod content;
 mod coverage;
 mod decode;
@@ -41,10 +50,11 @@ use tradeflow_model::market::{Columns, SeriesKind};
 use tradeflow_model::plan::DataFile;
 use tradeflow_model::{Instrument, Symbol, Timestamp, ValueError, ValueReason};
 
-use decode::{FOOTER_GUESS_BYTES, Footer, footer_of_tail};
+use decode::Footer;
 use store::Store;
 
 pub use coverage::{Coverage, Covered};
+pub use append::{Appended, CatalogAppender, NewRows};
 pub use error::CatalogError;
 pub use gaps::{Gap, GapReport};
 pub use key::{Partition, Partitioning, SeriesKey};
@@ -209,6 +219,10 @@ impl Catalog {
         for (path, bytes) in self.store.list("")? {
             let Some((key, _)) = SeriesKey::of_path(&path) else { continue };
             let footer = self.footer(&key, &path, bytes)?;
+            let before = all.last().filter(|info| info.key == key).map(|info| info.last);
+            if SeriesKey::is_part(&path) && before.is_some_and(|last| footer.first <= last) {
+                continue; // Folded already; see `files`.
+            }
             // The listing is sorted by path, so the files of a series stand together.
             let Some(info) = all.last_mut().filter(|info| info.key == key) else {
                 let Footer { rows, first, last, sources, .. } = footer;
@@ -238,12 +252,18 @@ impl Catalog {
         to: Timestamp,
     ) -> Result<Vec<FileInfo>, CatalogError> {
         let mut files = Vec::new();
+        let mut before = Timestamp::MIN;
         for (path, bytes, partition) in self.list(key)? {
             let (start, end) = partition.bounds();
             if end <= from || start >= to {
                 continue;
             }
             let Footer { rows, first, last, sources, content, .. } = self.footer(key, &path, bytes)?;
+            if SeriesKey::is_part(&path) && first <= before {
+                // Its rows are in the file before it: a recorder was stopped between folding and deleting it.
+                continue;
+            }
+            before = last;
             if last < from || first >= to {
                 continue;
             }
@@ -267,22 +287,13 @@ impl Catalog {
                 files.push((path, bytes, partition));
             }
         }
+        // The files of a partition are already in the order of their names, and so of time.
         files.sort_by_key(|(_, _, partition)| *partition);
         Ok(files)
     }
 
     fn footer(&self, key: &SeriesKey, path: &str, bytes: u64) -> Result<Footer, CatalogError> {
-        let corrupt = |why| CatalogError::Corrupt { path: path.into(), why };
-        let mut wanted = FOOTER_GUESS_BYTES.min(bytes);
-        loop {
-            let tail = self.store.tail(path, wanted)?;
-            match footer_of_tail(key, &tail, bytes) {
-                Ok(footer) => return Ok(footer),
-                Err(Ok(more)) if more > wanted => wanted = more,
-                Err(Ok(_)) => return Err(corrupt("has a footer that contradicts its own length".into())),
-                Err(Err(why)) => return Err(corrupt(why)),
-            }
-        }
+        self.store.footer(key, path, bytes)
     }
 
     /// Merges rows into a series and writes at once; [`Self::writer`] merges many pieces and writes at the end.

@@ -4,6 +4,7 @@ use tradeflow_model::market::{Columns, SeriesKind};
 use tradeflow_model::plan::DataFile;
 use tradeflow_model::{Instrument, InstrumentId, SeriesId, Timestamp};
 
+use super::append;
 use super::decode::FileReader;
 use super::schema::Scales;
 use super::store::Store;
@@ -87,10 +88,17 @@ impl ChunkReader {
         if !of_key {
             return Err(corrupt(format!("is not a file of {}", self.key)));
         }
-        let Some((bytes, _)) = self.store.get(&file.path)? else {
-            return Err(corrupt("is gone; list the files again".into()));
+        let mut reader = match self.store.get(&file.path)? {
+            Some((bytes, _)) => Some(FileReader::open(&self.key, self.scales, bytes).map_err(corrupt)?),
+            None => None,
         };
-        let mut reader = FileReader::open(&self.key, self.scales, bytes).map_err(corrupt)?;
+        if reader.as_ref().is_none_or(|reader| reader.footer().content != file.digest)
+            && let Some(bytes) = append::superseded(&self.store, file.digest)?
+        {
+            // A recorder has written the file anew since it was listed; what it held is kept for a while.
+            reader = Some(FileReader::open(&self.key, self.scales, bytes).map_err(corrupt)?);
+        }
+        let mut reader = reader.ok_or_else(|| corrupt("is gone; list the files again".into()))?;
         reader.set_ids(self.ids.0, self.ids.1);
         let found = reader.footer().content;
         if found != file.digest {

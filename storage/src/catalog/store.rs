@@ -11,7 +11,8 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use tokio::runtime::Runtime;
 
-use super::CatalogError;
+use super::decode::{FOOTER_GUESS_BYTES, Footer, footer_of_tail};
+use super::{CatalogError, SeriesKey};
 
 /// A folder or bucket.
 #[derive(Debug, Clone)]
@@ -19,6 +20,9 @@ pub(crate) struct Store {
     url: String,
     place: Arc<Place>,
     runtime: Arc<OwnRuntime>,
+    /// Writes that are still done; after them every write fails, as when the process has ended.
+    #[cfg(test)]
+    pub(crate) fuse: Arc<std::sync::atomic::AtomicI64>,
 }
 
 #[derive(Debug)]
@@ -92,7 +96,13 @@ impl Store {
             url: url.into(),
             why: format!("no runtime for its input and output: {e}"),
         })?;
-        Ok(Self { url: url.into(), place: Arc::new(place), runtime: Arc::new(OwnRuntime(Some(runtime))) })
+        Ok(Self {
+            url: url.into(),
+            place: Arc::new(place),
+            runtime: Arc::new(OwnRuntime(Some(runtime))),
+            #[cfg(test)]
+            fuse: Arc::new(i64::MAX.into()),
+        })
     }
 
     /// The address as it was given.
@@ -155,6 +165,21 @@ impl Store {
         self.runtime.block_on(async { store.get_opts(&at, options).await?.bytes().await }).map_err(fail)
     }
 
+    /// What the footer of a data file says, from the end of the file alone.
+    pub(crate) fn footer(&self, key: &SeriesKey, path: &str, bytes: u64) -> Result<Footer, CatalogError> {
+        let corrupt = |why| CatalogError::Corrupt { path: path.into(), why };
+        let mut wanted = FOOTER_GUESS_BYTES.min(bytes);
+        loop {
+            let tail = self.tail(path, wanted)?;
+            match footer_of_tail(key, &tail, bytes) {
+                Ok(footer) => return Ok(footer),
+                Err(Ok(more)) if more > wanted => wanted = more,
+                Err(Ok(_)) => return Err(corrupt("has a footer that contradicts its own length".into())),
+                Err(Err(why)) => return Err(corrupt(why)),
+            }
+        }
+    }
+
     /// Paths (relative to the catalog) and sizes of all files below a folder, sorted.
     pub(crate) fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, CatalogError> {
         let Some((store, at)) = self.reach(folder)? else { return Ok(Vec::new()) };
@@ -199,6 +224,49 @@ impl Store {
             }
             Err(source) => Err(fail(source)),
         }
+    }
+
+    /// Replaces a file atomically, whatever is there.
+    pub(crate) fn replace(&self, path: &str, bytes: Bytes) -> Result<(), CatalogError> {
+        if let Place::Folder { root, .. } = &*self.place {
+            self.create(root)?;
+        }
+        self.on(path, async |store, at| store.put(at, bytes.into()).await.map(|_| ()))
+    }
+
+    /// Copies a file within the store; on a folder the copy is another name of the same bytes.
+    pub(crate) fn copy(&self, from: &str, to: &str) -> Result<(), CatalogError> {
+        let Some((_, to)) = self.reach(to)? else { return self.gone(to) };
+        self.on(from, async |store, from| store.copy(from, &to).await)
+    }
+
+    /// Deletes a file; one that is not there is deleted already.
+    pub(crate) fn delete(&self, path: &str) -> Result<(), CatalogError> {
+        let deleted = self.on(path, async |store, at| store.delete(at).await);
+        match deleted {
+            Err(CatalogError::Store { source: object_store::Error::NotFound { .. }, .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn on(
+        &self,
+        path: &str,
+        call: impl AsyncFnOnce(&dyn ObjectStore, &Path) -> Result<(), object_store::Error>,
+    ) -> Result<(), CatalogError> {
+        let Some((store, at)) = self.reach(path)? else { return self.gone(path) };
+        #[cfg(test)]
+        if self.fuse.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) <= 0 {
+            return self.gone(path);
+        }
+        let fail = |source| CatalogError::Store { path: path.into(), source };
+        self.runtime.block_on(call(store, &at)).map_err(fail)
+    }
+
+    fn gone(&self, path: &str) -> Result<(), CatalogError> {
+        let source = "the catalog's folder is gone".into();
+        let source = object_store::Error::NotFound { path: path.into(), source };
+        Err(CatalogError::Store { path: path.into(), source })
     }
 
     fn create(&self, root: &std::path::Path) -> Result<(), CatalogError> {

@@ -1,13 +1,14 @@
 //! Writing: rows are merged and files made in memory, and written together at the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tradeflow_model::market::{Columns, SeriesKind};
 use tradeflow_model::{BarColumns, Instrument, InstrumentId, SeriesId, Symbol, Timestamp};
 
+use super::append;
 use super::decode::FileReader;
-use super::encode::encode;
+use super::encode::{Provenance, encode};
 use super::instruments;
 use super::merge::{self, Counts};
 use super::rows;
@@ -131,13 +132,14 @@ impl CatalogWriter {
                 Timestamp::MAX => rows.len(),
                 bound => rows::first_at(rows, bound.as_nanos()),
             };
-            let part = rows::slice(rows, start..end);
-            let task = Task { key, partition, instrument: &instrument, source, conflict };
-            let (counts, change) = self.merge_partition(&task, &part)?;
-            report.add(counts);
-            match change {
-                Some(change) => prepared.push(change),
-                None => report.files_unchanged += 1,
+            for (path, range) in self.places(key, partition, rows, start..end)? {
+                let task = Task { key, path, instrument: &instrument, source, conflict };
+                let (counts, change) = self.merge_partition(&task, &rows::slice(rows, range))?;
+                report.add(counts);
+                match change {
+                    Some(change) => prepared.push(change),
+                    None => report.files_unchanged += 1,
+                }
             }
             start = end;
         }
@@ -146,36 +148,64 @@ impl CatalogWriter {
         Ok(report)
     }
 
-    /// The counts of one partition, and its new contents where they change.
+    /// The files of a partition into which rows belong, each with its rows: most partitions have one, a day that is
+    /// being recorded several, each for a stretch of time.
+    fn places(
+        &self,
+        key: &SeriesKey,
+        partition: Partition,
+        rows: &Columns,
+        range: std::ops::Range<usize>,
+    ) -> Result<Vec<(String, std::ops::Range<usize>)>, CatalogError> {
+        let Some(data) = key.path(partition) else {
+            return Err(CatalogError::WrongKind { series: key.to_string() });
+        };
+        let mut files = vec![data];
+        let live = append::live_files(&self.store, key, partition)?;
+        files.extend(live.into_iter().map(|file| file.path).filter(|path| SeriesKey::is_part(path)));
+        let mut places = Vec::new();
+        let mut start = range.start;
+        for (index, path) in files.iter().enumerate() {
+            let end = match files.get(index + 1) {
+                Some(next) => rows::first_at(rows, SeriesKey::start_of(next)).clamp(start, range.end),
+                None => range.end,
+            };
+            if start < end {
+                places.push((path.clone(), start..end));
+            }
+            start = end;
+        }
+        Ok(places)
+    }
+
+    /// The counts of one file, and its new contents where they change.
     #[allow(clippy::type_complexity)] // a path and its entry of `pending`, once
     fn merge_partition(
         &self,
         task: &Task<'_>,
         new: &Columns,
     ) -> Result<(Counts, Option<(String, (Bytes, Version))>), CatalogError> {
-        let Some(path) = task.key.path(task.partition) else {
-            return Err(CatalogError::WrongKind { series: task.key.to_string() });
-        };
-        let current = match self.pending.get(&path) {
+        let path = &task.path;
+        let current = match self.pending.get(path) {
             Some((bytes, version)) => Some((bytes.clone(), version.clone())),
-            None => self.store.get(&path)?.map(|(bytes, version)| (bytes, Version::Seen(version))),
+            None => self.store.get(path)?.map(|(bytes, version)| (bytes, Version::Seen(version))),
         };
         let scales = Scales::of(task.instrument);
         let corrupt = |why: String| CatalogError::Corrupt { path: path.clone(), why };
-        let (mut sources, existing, version) = match current {
-            None => (BTreeSet::new(), rows::empty(task.key.kind), Version::Absent),
+        let (mut provenance, existing, version) = match current {
+            None => (Provenance::default(), rows::empty(task.key.kind), Version::Absent),
             Some((bytes, version)) => {
-                let (sources, rows) = read_whole(task.key, scales, bytes).map_err(corrupt)?;
-                (sources, rows, version)
+                let (provenance, rows) = read_whole(task.key, scales, bytes).map_err(corrupt)?;
+                (provenance, rows, version)
             }
         };
         let (merged, counts) = task.merge(&existing, new)?;
         if !counts.changes() {
             return Ok((counts, None));
         }
-        sources.insert(task.source.replace(';', ","));
-        let encoded = encode(task.key, scales, &sources, &merged).map_err(|e| corrupt(e.to_string()))?;
-        Ok((counts, Some((path, (encoded, version)))))
+        provenance.sources.insert(task.source.replace(';', ","));
+        let encoded = encode(task.key, scales, &provenance, &merged).map_err(|e| corrupt(e.to_string()))?;
+        Ok((counts, Some((path.clone(), (encoded, version)))))
     }
 
     /// Writes what changed, file by file, each atomically; definitions of instruments first.
@@ -199,10 +229,10 @@ impl CatalogWriter {
     }
 }
 
-/// One partition to merge.
+/// One file to merge into.
 struct Task<'a> {
     key: &'a SeriesKey,
-    partition: Partition,
+    path: String,
     instrument: &'a Instrument,
     source: &'a str,
     conflict: ConflictPolicy,
@@ -308,15 +338,15 @@ fn check_rows(key: &SeriesKey, rows: &Columns) -> Result<(), CatalogError> {
     Ok(())
 }
 
-/// All rows of a file, and its sources.
+/// All rows of a file, and where they came from.
 pub(crate) fn read_whole(
     key: &SeriesKey,
     scales: Scales,
     bytes: Bytes,
-) -> Result<(BTreeSet<String>, Columns), String> {
+) -> Result<(Provenance, Columns), String> {
     const PIECE_ROWS: usize = 1 << 20;
     let mut reader = FileReader::open(key, scales, bytes)?;
-    let sources = reader.footer().sources.iter().cloned().collect();
+    let provenance = reader.provenance();
     let mut rows: Option<Columns> = None;
     while let Some(piece) = reader.next(PIECE_ROWS)? {
         match &mut rows {
@@ -324,7 +354,7 @@ pub(crate) fn read_whole(
             Some(rows) => rows::append(rows, &piece),
         }
     }
-    Ok((sources, rows.unwrap_or_else(|| rows::empty(key.kind))))
+    Ok((provenance, rows.unwrap_or_else(|| rows::empty(key.kind))))
 }
 
 impl MergeReport {

@@ -73,6 +73,9 @@ pub struct BarsRecord {
     /// ticks: whoever makes the bars goes on from here after a restart.
     #[serde(default)]
     pub ticks_through: Option<u64>,
+    /// Of the record at `ticks_through`, this many first rows are in these bars too: a bar may end within a burst.
+    #[serde(default)]
+    pub rows_through: u32,
 }
 
 /// A record of one of the market-data topics.
@@ -228,6 +231,7 @@ impl BarsRecord {
             close: rows.close,
             volume: rows.volume,
             ticks_through,
+            rows_through: 0,
         }
     }
 

@@ -1,0 +1,389 @@
+//! What the tests of bars and recorder share: a bus in memory, and one that dies at a chosen operation.
+#![allow(dead_code)] // each test binary uses a part
+
+pub mod rig;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use tradeflow_bus::*;
+use tradeflow_ingest::Clock;
+use tradeflow_model::*;
+
+/// A bus in memory: enough of the contract for its readers.
+#[derive(Default)]
+pub struct MemoryBus {
+    state: Mutex<State>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    topics: BTreeMap<Topic, Vec<Log>>,
+    committed: BTreeMap<(String, Topic, u32), u64>,
+}
+
+#[derive(Default, Clone)]
+struct Log {
+    first: u64,
+    records: Vec<Stored>,
+    epoch: u64,
+}
+
+impl MemoryBus {
+    /// Forgets the records before an offset, as retention does.
+    pub fn trim(&self, topic: &Topic, partition: u32, first: u64) {
+        let mut state = self.state.lock().unwrap();
+        let log = &mut state.topics.get_mut(topic).unwrap()[partition as usize];
+        log.records.retain(|record| record.offset >= first);
+        log.first = first;
+    }
+
+    /// All records of a partition.
+    pub fn all(&self, topic: &Topic, partition: u32) -> Vec<Stored> {
+        self.state.lock().unwrap().topics[topic][partition as usize].records.clone()
+    }
+
+    fn write(&self, records: Vec<NewRecord>, fence: Option<(&Topic, u32, u64)>) -> Result<Written, BusError> {
+        let mut state = self.state.lock().unwrap();
+        if let Some((topic, partition, epoch)) = fence
+            && state.topics[topic][partition as usize].epoch != epoch
+        {
+            return Err(BusError::Fenced { topic: topic.clone(), partition });
+        }
+        let mut places = Vec::new();
+        for record in records {
+            let NewRecord { topic, partition, key, value, ts } = record;
+            let logs = state.topics.get_mut(&topic).ok_or(BusError::NoTopic(topic.clone()))?;
+            let log = &mut logs[partition as usize];
+            let offset = log.first + log.records.len() as u64;
+            log.records.push(Stored { topic, partition, offset, key, value, ts });
+            places.push((partition, offset));
+        }
+        self.news.notify_all();
+        Ok(Written { places })
+    }
+
+    fn log<T>(&self, topic: &Topic, partition: u32, f: impl FnOnce(&mut Log) -> T) -> Result<T, BusError> {
+        let mut state = self.state.lock().unwrap();
+        let logs = state.topics.get_mut(topic).ok_or(BusError::NoTopic(topic.clone()))?;
+        Ok(f(&mut logs[partition as usize]))
+    }
+}
+
+/// The bus as the implementations hand it out: shared.
+#[derive(Clone)]
+pub struct Memory(pub Arc<MemoryBus>);
+
+impl Memory {
+    pub fn new(topics: &Topics, partitions: u32) -> Self {
+        let bus = Self(Arc::new(MemoryBus::default()));
+        bus.create(&topics.specs(partitions, Retention::default())).unwrap();
+        bus
+    }
+}
+
+impl Bus for Memory {
+    fn create(&self, topics: &[TopicSpec]) -> Result<(), BusError> {
+        let mut state = self.0.state.lock().unwrap();
+        for spec in topics {
+            let empty = vec![Log::default(); spec.partitions as usize];
+            state.topics.entry(spec.name.clone()).or_insert(empty);
+        }
+        Ok(())
+    }
+
+    fn partitions(&self, topic: &Topic) -> Result<u32, BusError> {
+        let state = self.0.state.lock().unwrap();
+        let logs = state.topics.get(topic).ok_or(BusError::NoTopic(topic.clone()))?;
+        Ok(u32::try_from(logs.len()).unwrap())
+    }
+
+    fn bounds(&self, topic: &Topic, partition: u32) -> Result<std::ops::Range<u64>, BusError> {
+        self.0.log(topic, partition, |log| log.first..log.first + log.records.len() as u64)
+    }
+
+    fn publish(&self, records: Vec<NewRecord>, _: Durability) -> Receipt {
+        Receipt::ready(self.0.write(records, None))
+    }
+
+    fn reader(&self, from: &[Position]) -> Result<Box<dyn Reader>, BusError> {
+        let positions = from.iter().map(|p| ((p.topic.clone(), p.partition), p.offset)).collect();
+        Ok(Box::new(MemoryReader { bus: self.0.clone(), positions }))
+    }
+
+    fn latest(&self, topic: &Topic, partition: u32, key: &[u8]) -> Result<Option<Stored>, BusError> {
+        self.0.log(topic, partition, |log| log.records.iter().rev().find(|r| r.key == key).cloned())
+    }
+
+    fn table(&self, topic: &Topic, partition: u32) -> Result<Vec<Stored>, BusError> {
+        let last = |log: &mut Log| {
+            log.records.iter().map(|r| (r.key.clone(), r.clone())).collect::<BTreeMap<_, _>>()
+        };
+        Ok(self.0.log(topic, partition, last)?.into_values().filter(|r| r.value.is_some()).collect())
+    }
+
+    fn committed(&self, group: &str, topic: &Topic, partition: u32) -> Result<Option<u64>, BusError> {
+        let key = (group.to_owned(), topic.clone(), partition);
+        Ok(self.0.state.lock().unwrap().committed.get(&key).copied())
+    }
+
+    fn commit(&self, group: &str, positions: &[Position]) -> Result<(), BusError> {
+        let mut state = self.0.state.lock().unwrap();
+        for Position { topic, partition, offset } in positions {
+            state.committed.insert((group.to_owned(), topic.clone(), *partition), *offset);
+        }
+        Ok(())
+    }
+
+    fn join(&self, _: &str, topic: &Topic) -> Result<Box<dyn Membership>, BusError> {
+        let all = (0..self.partitions(topic)?).collect();
+        Ok(Box::new(Alone(Some(GroupEvent::Assigned(all)))))
+    }
+
+    fn claim(&self, topic: &Topic, partition: u32, _: Durability) -> Result<Box<dyn Exclusive>, BusError> {
+        let epoch = self.0.log(topic, partition, |log| {
+            log.epoch += 1;
+            log.epoch
+        })?;
+        Ok(Box::new(Claimed { bus: self.0.clone(), topic: topic.clone(), partition, epoch }))
+    }
+}
+
+struct Alone(Option<GroupEvent>);
+
+impl Membership for Alone {
+    fn poll(&mut self, _: Duration) -> Result<Vec<GroupEvent>, BusError> {
+        Ok(self.0.take().into_iter().collect())
+    }
+}
+
+struct Claimed {
+    bus: Arc<MemoryBus>,
+    topic: Topic,
+    partition: u32,
+    epoch: u64,
+}
+
+impl Exclusive for Claimed {
+    fn append(&mut self, records: Vec<NewRecord>) -> Receipt {
+        Receipt::ready(self.bus.write(records, Some((&self.topic, self.partition, self.epoch))))
+    }
+}
+
+struct MemoryReader {
+    bus: Arc<MemoryBus>,
+    positions: BTreeMap<(Topic, u32), u64>,
+}
+
+impl Reader for MemoryReader {
+    fn poll(&mut self, max: usize, timeout: Duration) -> Result<Vec<Stored>, BusError> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.bus.state.lock().unwrap();
+        loop {
+            let mut found = Vec::new();
+            for ((topic, partition), offset) in &mut self.positions {
+                let log = &state.topics[topic][*partition as usize];
+                if *offset < log.first {
+                    let (topic, partition) = (topic.clone(), *partition);
+                    return Err(BusError::Trimmed { topic, partition, wanted: *offset, first: log.first });
+                }
+                let rest = &log.records[usize::try_from(*offset - log.first).unwrap()..];
+                let rest = &rest[..rest.len().min(max - found.len())];
+                *offset += rest.len() as u64;
+                found.extend_from_slice(rest);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !found.is_empty() || left.is_zero() {
+                return Ok(found);
+            }
+            state = self.bus.news.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    fn set(&mut self, position: &Position) -> Result<(), BusError> {
+        self.positions.insert((position.topic.clone(), position.partition), position.offset);
+        Ok(())
+    }
+
+    fn remove(&mut self, topic: &Topic, partition: u32) {
+        self.positions.remove(&(topic.clone(), partition));
+    }
+}
+
+/// A bus as a process sees it that dies: after so many operations nothing more reaches the bus. The last one may have
+/// been done without its answer.
+#[derive(Clone)]
+pub struct Mortal {
+    bus: Arc<dyn Bus>,
+    left: Arc<AtomicI64>,
+    read: Arc<Mutex<BTreeMap<(Topic, u32), u64>>>,
+}
+
+impl Mortal {
+    pub fn new(bus: Arc<dyn Bus>, operations: i64) -> Self {
+        Self { bus, left: Arc::new(AtomicI64::new(operations)), read: Arc::default() }
+    }
+
+    /// Whether all that lies in a topic has been read.
+    pub fn has_read(&self, topic: &Topic) -> bool {
+        let read = self.read.lock().unwrap();
+        (0..self.bus.partitions(topic).unwrap()).all(|partition| {
+            let end = self.bus.bounds(topic, partition).unwrap().end;
+            read.get(&(topic.clone(), partition)).copied().unwrap_or_default() >= end
+        })
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.left.load(Ordering::SeqCst) <= 0
+    }
+
+    /// What an operation gives: nothing after death; of the last one, the effect without the answer.
+    fn live<T>(&self, operation: impl FnOnce() -> Result<T, BusError>) -> Result<T, BusError> {
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        let dead = || BusError::other("bus", "this process is dead");
+        if left <= 0 {
+            return Err(dead());
+        }
+        let result = operation();
+        if left == 1 { Err(dead()) } else { result }
+    }
+}
+
+impl Bus for Mortal {
+    fn create(&self, topics: &[TopicSpec]) -> Result<(), BusError> {
+        self.bus.create(topics)
+    }
+    fn partitions(&self, topic: &Topic) -> Result<u32, BusError> {
+        self.bus.partitions(topic)
+    }
+    fn bounds(&self, topic: &Topic, partition: u32) -> Result<std::ops::Range<u64>, BusError> {
+        self.bus.bounds(topic, partition)
+    }
+    fn publish(&self, records: Vec<NewRecord>, durability: Durability) -> Receipt {
+        Receipt::ready(self.live(|| self.bus.publish(records, durability).wait()))
+    }
+    fn reader(&self, from: &[Position]) -> Result<Box<dyn Reader>, BusError> {
+        Ok(Box::new(MortalReader(self.bus.reader(from)?, self.clone())))
+    }
+    fn latest(&self, topic: &Topic, partition: u32, key: &[u8]) -> Result<Option<Stored>, BusError> {
+        self.bus.latest(topic, partition, key)
+    }
+    fn table(&self, topic: &Topic, partition: u32) -> Result<Vec<Stored>, BusError> {
+        self.bus.table(topic, partition)
+    }
+    fn committed(&self, group: &str, topic: &Topic, partition: u32) -> Result<Option<u64>, BusError> {
+        self.bus.committed(group, topic, partition)
+    }
+    fn commit(&self, group: &str, positions: &[Position]) -> Result<(), BusError> {
+        self.live(|| self.bus.commit(group, positions))
+    }
+    fn join(&self, group: &str, topic: &Topic) -> Result<Box<dyn Membership>, BusError> {
+        self.live(|| self.bus.join(group, topic))
+    }
+    fn claim(
+        &self,
+        topic: &Topic,
+        partition: u32,
+        durability: Durability,
+    ) -> Result<Box<dyn Exclusive>, BusError> {
+        let claimed = self.live(|| self.bus.claim(topic, partition, durability))?;
+        Ok(Box::new(MortalClaim(claimed, self.clone())))
+    }
+}
+
+struct MortalReader(Box<dyn Reader>, Mortal);
+
+impl Reader for MortalReader {
+    fn poll(&mut self, max: usize, timeout: Duration) -> Result<Vec<Stored>, BusError> {
+        // An empty poll is no progress: the number of them depends on the machine.
+        let records = self.0.poll(max, timeout)?;
+        let mut read = self.1.read.lock().unwrap();
+        for record in &records {
+            read.insert((record.topic.clone(), record.partition), record.offset + 1);
+        }
+        if records.is_empty() && !self.1.is_dead() { Ok(records) } else { self.1.live(|| Ok(records)) }
+    }
+    fn set(&mut self, position: &Position) -> Result<(), BusError> {
+        self.1.read.lock().unwrap().insert((position.topic.clone(), position.partition), position.offset);
+        self.0.set(position)
+    }
+    fn remove(&mut self, topic: &Topic, partition: u32) {
+        self.0.remove(topic, partition);
+    }
+}
+
+struct MortalClaim(Box<dyn Exclusive>, Mortal);
+
+impl Exclusive for MortalClaim {
+    fn append(&mut self, records: Vec<NewRecord>) -> Receipt {
+        let Self(claim, mortal) = self;
+        Receipt::ready(mortal.live(|| claim.append(records).wait()))
+    }
+}
+
+/// A clock that is set.
+#[derive(Debug, Default)]
+pub struct SetClock(AtomicI64);
+
+impl SetClock {
+    pub fn at(time: Timestamp) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(time.as_nanos())))
+    }
+    pub fn set(&self, time: Timestamp) {
+        self.0.store(time.as_nanos(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Waits for a condition, at most a minute.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited a minute for: {what}");
+        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// A small generator whose whole state is its seed.
+pub struct Dice(AtomicU64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed ^ 0x9e37_79b9_7f4a_7c15))
+    }
+    /// A number below `sides`.
+    pub fn roll(&self, sides: u64) -> u64 {
+        // SplitMix64.
+        let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+}
+
+pub fn crypto(symbol: &str) -> Instrument {
+    let currency = |code| Currency::new(code).unwrap();
+    let symbol = Symbol::new(symbol).unwrap();
+    Instrument::new(symbol, AssetClass::CryptoSpot, currency("BTC"), currency("USD"), 2, 3).unwrap()
+}
+
+/// The folder of real market data, or why a test is skipped.
+pub fn real_data(below: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let data = std::env::var_os("TRADEFLOW_DATA").map_or(root.join("../shared/data"), PathBuf::from);
+    if data.join(below).exists() {
+        return Some(data);
+    }
+    println!("skipped: no market data at {}; set TRADEFLOW_DATA to its folder", data.display());
+    None
+}
