@@ -4,6 +4,7 @@ mod backtest;
 mod catalog;
 mod import;
 mod sample;
+mod serve;
 mod strategies;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Command {
     Sample(sample::Args),
     /// Lists the strategies and their parameters.
     Strategies(strategies::Args),
+    /// Runs a node: live data, paper accounts, strategies.
+    Serve(serve::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Catalog(args) => catalog::run(args),
         Command::Sample(args) => sample::run(args),
         Command::Strategies(args) => strategies::run(args),
+        Command::Serve(args) => serve::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {}", told(&error));
