@@ -5,6 +5,7 @@ mod catalog;
 mod fetch;
 mod import;
 mod sample;
+mod serve;
 mod strategies;
 mod vendor;
 
@@ -36,6 +37,8 @@ enum Command {
     Vendor(Box<vendor::Args>),
     /// Lists the strategies and their parameters.
     Strategies(strategies::Args),
+    /// Runs a node: live data, paper accounts, strategies.
+    Serve(serve::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Sample(args) => sample::run(args),
         Command::Vendor(args) => vendor::run(*args),
         Command::Strategies(args) => strategies::run(args),
+        Command::Serve(args) => serve::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {}", told(&error));

@@ -8,7 +8,7 @@ use tradeflow_actors::cell::{Answer, Command, Refusal};
 use tradeflow_actors::execution::OrderRequest;
 use tradeflow_actors::strategy::kind_of;
 use tradeflow_bus::record::{RecordError, decode, encode};
-use tradeflow_model::market::SeriesKind;
+use tradeflow_model::market::{PriceType, SeriesKind};
 use tradeflow_model::order::Execution;
 use tradeflow_model::plan::StrategyPlan;
 use tradeflow_model::signal::Size;
@@ -281,7 +281,14 @@ impl WireStrategy {
                 }
                 (Some(interval), _) => SeriesKind::Bars { interval, price_type: Default::default() },
             };
-            series.push(session.series_of(*instrument, wanted).ok_or_else(|| {
+            let found = session.series_of(*instrument, wanted).or_else(|| match wanted {
+                // Where quotes are all that is followed, bars are of the middle between bid and ask.
+                SeriesKind::Bars { interval, .. } => {
+                    session.series_of(*instrument, SeriesKind::Bars { interval, price_type: PriceType::Mid })
+                }
+                _ => None,
+            });
+            series.push(found.ok_or_else(|| {
                 let symbol = session.symbol(*instrument);
                 invalid(format!("this session has no {wanted:?} of {symbol}: add it to the configuration"))
             })?);

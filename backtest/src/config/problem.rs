@@ -14,6 +14,8 @@ pub enum Place {
     },
     /// A flag of the command line.
     Flag(String),
+    /// A variable of the environment.
+    Variable(String),
     /// Not given anywhere.
     Default,
 }
@@ -22,7 +24,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line { file, line } => write!(f, "{file}:{line}: "),
-            Self::Flag(flag) => write!(f, "{flag}: "),
+            Self::Flag(name) | Self::Variable(name) => write!(f, "{name}: "),
             Self::Default => Ok(()),
         }
     }
@@ -94,7 +96,7 @@ impl fmt::Display for Problems {
         match self.0.as_slice() {
             [only] => write!(f, "{only}"),
             many => {
-                write!(f, "{} things are wrong with this run", many.len())?;
+                write!(f, "{} things are wrong with the configuration", many.len())?;
                 many.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
             }
         }
