@@ -51,7 +51,7 @@ struct Common {
     #[arg(long, default_value_t = 1, conflicts_with = "data")]
     seed: u64,
     /// Symbols of the generated market, with commas.
-    #[arg(long, value_delimiter = ',', conflicts_with = "data")]
+    #[arg(long, value_delimiter = ',', value_parser = symbol, conflicts_with = "data")]
     symbols: Vec<Symbol>,
     /// Keep the trading hours of each class in the generated market; otherwise it trades round the clock.
     #[arg(long, conflicts_with = "data")]
@@ -129,4 +129,9 @@ async fn serve(server: Server) -> anyhow::Result<()> {
     }
     server.stop().await;
     Ok(())
+}
+
+/// A symbol of the command line.
+fn symbol(text: &str) -> Result<Symbol, tradeflow_model::ValueError> {
+    Symbol::new(text)
 }
