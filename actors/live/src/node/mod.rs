@@ -20,7 +20,7 @@ mod status;
 pub use open::{Opened, open_session, sessions};
 pub use status::{CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -34,6 +34,7 @@ use crate::host::Sources;
 use crate::session::SessionPlan;
 use crate::shell::{Shared, SnapshotPolicy};
 use owner::Owner;
+use reader::ReaderStatus;
 
 /// Settings of a node.
 #[derive(Debug, Clone)]
@@ -83,6 +84,28 @@ pub struct Node {
     control: Sender<Control>,
     owner: Option<JoinHandle<Result<(), LiveError>>>,
     ready: Arc<AtomicBool>,
+    lag: Lag,
+}
+
+/// How far the cells of a node are behind the bus.
+#[derive(Debug, Clone, Default)]
+pub struct Lag(Arc<ReaderStatus>);
+
+impl Lag {
+    /// The age of the record that was handed to cells last; zero when there is nothing more to read.
+    pub fn behind(&self) -> Duration {
+        Duration::from_nanos(self.0.behind.load(Ordering::Relaxed).max(0).unsigned_abs())
+    }
+
+    /// Records read.
+    pub fn records(&self) -> u64 {
+        self.0.records.load(Ordering::Relaxed)
+    }
+
+    /// Times that a full mailbox made the reader wait.
+    pub fn waits(&self) -> u64 {
+        self.0.waits.load(Ordering::Relaxed)
+    }
 }
 
 impl Node {
@@ -108,11 +131,12 @@ impl Node {
             },
             grace_ns: nanos(config.grace),
         });
+        let lag = Lag::default();
         let (control, commands): (Sender<Control>, Receiver<Control>) = channel();
-        let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone())?;
+        let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone(), lag.0.clone())?;
         let thread = std::thread::Builder::new().name("owner".into()).spawn(move || owner.run(&commands));
         let thread = thread.map_err(|error| LiveError::Other(format!("the owner's thread: {error}")))?;
-        Ok(Self { plan, sources, clock, cells, control, owner: Some(thread), ready })
+        Ok(Self { plan, sources, clock, cells, control, owner: Some(thread), ready, lag })
     }
 
     /// The session.
@@ -120,9 +144,14 @@ impl Node {
         &self.plan
     }
 
+    /// How far its cells are behind the bus.
+    pub fn lag(&self) -> Lag {
+        self.lag.clone()
+    }
+
     /// Whether the cells that fell to this node first are up.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(std::sync::atomic::Ordering::Acquire)
+        self.ready.load(Ordering::Acquire)
     }
 
     /// Whether it goes on; false after a failure that [`Self::stop`] then tells.
