@@ -18,15 +18,16 @@ mod reader;
 mod status;
 
 pub use open::{Opened, open_session, sessions};
-pub use status::{CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
+pub use status::{BusView, CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tradeflow_bus::{Clock, Durability, NewRecord, partition_of};
+use tradeflow_bus::{Clock, Durability, NewRecord, Topic, partition_of};
 
 use crate::LiveError;
 use crate::commands::{CommandMessage, WireCommand};
@@ -83,6 +84,7 @@ pub struct Node {
     control: Sender<Control>,
     owner: Option<JoinHandle<Result<(), LiveError>>>,
     ready: Arc<AtomicBool>,
+    read: Arc<reader::ReaderStatus>,
 }
 
 impl Node {
@@ -99,6 +101,7 @@ impl Node {
         let plan = opened.plan.clone();
         let cells = Arc::new(Mutex::new(Vec::new()));
         let ready = Arc::new(AtomicBool::new(false));
+        let read = Arc::<reader::ReaderStatus>::default();
         let shared = Arc::new(Shared {
             sources: sources.clone(),
             clock: clock.clone(),
@@ -109,10 +112,10 @@ impl Node {
             grace_ns: nanos(config.grace),
         });
         let (control, commands): (Sender<Control>, Receiver<Control>) = channel();
-        let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone())?;
+        let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone(), read.clone())?;
         let thread = std::thread::Builder::new().name("owner".into()).spawn(move || owner.run(&commands));
         let thread = thread.map_err(|error| LiveError::Other(format!("the owner's thread: {error}")))?;
-        Ok(Self { plan, sources, clock, cells, control, owner: Some(thread), ready })
+        Ok(Self { plan, sources, clock, cells, control, owner: Some(thread), ready, read })
     }
 
     /// The session.
@@ -143,6 +146,21 @@ impl Node {
     /// The cells' statuses, for metrics.
     pub fn cells(&self) -> Vec<Arc<CellStatus>> {
         self.cells.lock().map(|cells| cells.clone()).unwrap_or_default()
+    }
+
+    /// How far the node has read the bus. Asks the bus, which may take a moment on Kafka; a topic that it can't be asked
+    /// about right now is left out.
+    pub fn bus(&self) -> BusView {
+        use std::sync::atomic::Ordering::Relaxed;
+        let places = self.read.places.lock().map(|places| places.clone()).unwrap_or_default();
+        let mut lag: BTreeMap<String, u64> = BTreeMap::new();
+        for ((topic, partition), next) in places {
+            if let Ok(bounds) = self.sources.bus.bounds(&Topic::new(&topic), partition) {
+                *lag.entry(topic).or_default() += bounds.end.saturating_sub(next);
+            }
+        }
+        let (records, waits) = (self.read.records.load(Relaxed), self.read.waits.load(Relaxed));
+        BusView { records, waits, lag }
     }
 
     /// Puts a command on the bus; its answer comes on `replies.v1`.
