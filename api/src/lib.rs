@@ -13,6 +13,7 @@
 //! for which a view is copied.
 
 mod health;
+mod metrics;
 mod ready;
 mod server;
 mod source;

@@ -9,6 +9,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::KeepAlive;
 use actix_web::{App, HttpServer, web};
 
+use crate::metrics::{self, Metrics};
 use crate::source::NodeSource;
 use crate::{health, ready, status};
 
@@ -53,18 +54,20 @@ impl Server {
         let failed = |source| ServerError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let metrics = web::Data::new(Metrics::new(source.clone()));
         let source: Source = web::Data::new(source);
         let (sender, receiver) = sync_channel(1);
         let thread = std::thread::Builder::new().name("api".into()).spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let server = HttpServer::new(move || App::new().configure(|app| routes(app, &source)))
-                    .workers(1)
-                    // A connection that is kept open would hold up the end.
-                    .keep_alive(KeepAlive::Disabled)
-                    .shutdown_timeout(Self::FAREWELL_SECS)
-                    .disable_signals()
-                    .listen(listener)?
-                    .run();
+                let server =
+                    HttpServer::new(move || App::new().configure(|app| routes(app, &source, &metrics)))
+                        .workers(1)
+                        // A connection that is kept open would hold up the end.
+                        .keep_alive(KeepAlive::Disabled)
+                        .shutdown_timeout(Self::FAREWELL_SECS)
+                        .disable_signals()
+                        .listen(listener)?
+                        .run();
                 let _ = sender.send(server.handle());
                 server.await
             })
@@ -104,9 +107,11 @@ impl Drop for Server {
     }
 }
 
-fn routes(app: &mut web::ServiceConfig, source: &Source) {
+fn routes(app: &mut web::ServiceConfig, source: &Source, metrics: &web::Data<Metrics>) {
     app.app_data(source.clone())
+        .app_data(metrics.clone())
         .route("/health", web::get().to(health::get))
         .route("/ready", web::get().to(ready::get))
+        .route("/metrics", web::get().to(metrics::get))
         .route("/api/v1/status", web::get().to(status::get));
 }
