@@ -6,6 +6,7 @@ mod fetch;
 mod import;
 mod sample;
 mod serve;
+mod status;
 mod strategies;
 mod vendor;
 
@@ -39,6 +40,8 @@ enum Command {
     Strategies(strategies::Args),
     /// Runs a node: live data, paper accounts, strategies.
     Serve(serve::Args),
+    /// Shows what a node does: feeds, quotes, accounts, positions.
+    Status(status::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Vendor(args) => vendor::run(*args),
         Command::Strategies(args) => strategies::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Status(args) => status::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {}", told(&error));

@@ -19,6 +19,7 @@ use crate::source::{FeedSource, NodeSource};
 
 /// A node, as people see it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// The program's version.
     pub version: String,
@@ -44,6 +45,7 @@ pub struct Status {
 
 /// A feed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[allow(missing_docs)] // counters, named by what they count
 pub struct FeedLine {
     pub name: String,
@@ -73,6 +75,7 @@ pub struct FeedLine {
 
 /// A quote of the board.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct QuoteLine {
     /// The instrument.
     pub symbol: String,
@@ -96,6 +99,7 @@ pub struct QuoteLine {
 
 /// The recorder.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[allow(missing_docs)]
 pub struct RecorderLine {
     /// Records on the bus that are not in the catalog yet.
@@ -117,6 +121,7 @@ pub struct RecorderLine {
 
 /// The bar maker.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[allow(missing_docs)]
 pub struct BarsLine {
     pub ticks: u64,
