@@ -89,21 +89,18 @@ impl Node {
     async fn text(&self) -> anyhow::Result<String> {
         let base = self.base.as_str().trim_end_matches('/');
         let mut answer = self.client.get(self.url.clone()).send().await.map_err(|error| {
-            let why = if error.is_connect() {
-                "connection refused".to_owned()
-            } else if error.is_timeout() {
-                format!("no answer within {} s", Self::PATIENCE.as_secs())
-            } else {
-                error.without_url().to_string()
+            let why = match error.is_timeout() {
+                true => format!("no answer within {} s", Self::PATIENCE.as_secs()),
+                false => root(&error),
             };
             anyhow!(
                 "no node at {base} ({why}): start one with `tradeflow serve`, or name its address with --url"
             )
         })?;
         let mut bytes = Vec::new();
-        while let Some(piece) =
-            answer.chunk().await.map_err(reqwest::Error::without_url).context(self.answer())?
-        {
+        loop {
+            let piece = answer.chunk().await.map_err(reqwest::Error::without_url);
+            let Some(piece) = piece.with_context(|| self.answer())? else { break };
             bytes.extend_from_slice(&piece);
             if bytes.len() > Self::ANSWER_MAX {
                 bail!("{}: more than {} MB", self.answer(), Self::ANSWER_MAX >> 20);
@@ -126,4 +123,9 @@ impl Node {
     fn answer(&self) -> String {
         format!("the answer of {}", self.url)
     }
+}
+
+/// The cause at the bottom: "Connection refused (os error 111)".
+fn root(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), root)
 }

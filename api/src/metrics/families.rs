@@ -176,6 +176,8 @@ impl NodeCollector {
         let bus = self.node.bus();
         let lag = bus.lag.iter().map(|(topic, lag)| (vec![("topic", topic.as_str())], *lag as f64));
         page.gauges("bus_lag_records", "Records on the bus that the cells were not handed yet.", lag)?;
+        let behind = [(vec![], bus.behind_ms as f64 / 1e3)];
+        page.gauges("bus_behind_seconds", "Age of the record that the cells were handed last.", behind)?;
         page.counters("bus_records_read", "Records read for the cells.", [(vec![], bus.records)])?;
         let waits = [(vec![], bus.waits)];
         page.counters("bus_reader_waits", "How often a full mailbox made the reader of the bus wait.", waits)

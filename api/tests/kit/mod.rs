@@ -44,7 +44,7 @@ impl NodeSource for FakeNode {
 
     fn bus(&self) -> BusView {
         let lag = [("md.trades.v1".to_owned(), 12), ("md.quotes.v1".to_owned(), 0)].into();
-        BusView { records: 4321, waits: 2, lag }
+        BusView { records: 4321, waits: 2, behind_ms: 1500, lag }
     }
 
     fn feeds(&self) -> Vec<FeedSource> {

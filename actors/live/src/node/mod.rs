@@ -21,7 +21,7 @@ pub use open::{Opened, open_session, sessions};
 pub use status::{BusView, CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -35,6 +35,7 @@ use crate::host::Sources;
 use crate::session::SessionPlan;
 use crate::shell::{Shared, SnapshotPolicy};
 use owner::Owner;
+use reader::ReaderStatus;
 
 /// Settings of a node.
 #[derive(Debug, Clone)]
@@ -84,7 +85,28 @@ pub struct Node {
     control: Sender<Control>,
     owner: Option<JoinHandle<Result<(), LiveError>>>,
     ready: Arc<AtomicBool>,
-    read: Arc<reader::ReaderStatus>,
+    lag: Lag,
+}
+
+/// How far the cells of a node are behind the bus.
+#[derive(Debug, Clone, Default)]
+pub struct Lag(Arc<ReaderStatus>);
+
+impl Lag {
+    /// The age of the record that was handed to cells last; zero when there is nothing more to read.
+    pub fn behind(&self) -> Duration {
+        Duration::from_nanos(self.0.behind.load(Ordering::Relaxed).max(0).unsigned_abs())
+    }
+
+    /// Records read.
+    pub fn records(&self) -> u64 {
+        self.0.records.load(Ordering::Relaxed)
+    }
+
+    /// Times that a full mailbox made the reader wait.
+    pub fn waits(&self) -> u64 {
+        self.0.waits.load(Ordering::Relaxed)
+    }
 }
 
 impl Node {
@@ -111,11 +133,12 @@ impl Node {
             },
             grace_ns: nanos(config.grace),
         });
+        let lag = Lag::default();
         let (control, commands): (Sender<Control>, Receiver<Control>) = channel();
-        let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone(), read.clone())?;
+        let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone(), lag.0.clone())?;
         let thread = std::thread::Builder::new().name("owner".into()).spawn(move || owner.run(&commands));
         let thread = thread.map_err(|error| LiveError::Other(format!("the owner's thread: {error}")))?;
-        Ok(Self { plan, sources, clock, cells, control, owner: Some(thread), ready, read })
+        Ok(Self { plan, sources, clock, cells, control, owner: Some(thread), ready, lag })
     }
 
     /// The session.
@@ -123,9 +146,14 @@ impl Node {
         &self.plan
     }
 
+    /// How far its cells are behind the bus.
+    pub fn lag(&self) -> Lag {
+        self.lag.clone()
+    }
+
     /// Whether the cells that fell to this node first are up.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(std::sync::atomic::Ordering::Acquire)
+        self.ready.load(Ordering::Acquire)
     }
 
     /// Whether it goes on; false after a failure that [`Self::stop`] then tells.
@@ -151,16 +179,15 @@ impl Node {
     /// How far the node has read the bus. Asks the bus, which may take a moment on Kafka; a topic that it can't be asked
     /// about right now is left out.
     pub fn bus(&self) -> BusView {
-        use std::sync::atomic::Ordering::Relaxed;
-        let places = self.read.places.lock().map(|places| places.clone()).unwrap_or_default();
+        let places = self.lag.0.places.lock().map(|places| places.clone()).unwrap_or_default();
         let mut lag: BTreeMap<String, u64> = BTreeMap::new();
         for ((topic, partition), next) in places {
             if let Ok(bounds) = self.sources.bus.bounds(&Topic::new(&topic), partition) {
                 *lag.entry(topic).or_default() += bounds.end.saturating_sub(next);
             }
         }
-        let (records, waits) = (self.read.records.load(Relaxed), self.read.waits.load(Relaxed));
-        BusView { records, waits, lag }
+        let behind_ms = i64::try_from(self.lag.behind().as_millis()).unwrap_or(i64::MAX);
+        BusView { records: self.lag.records(), waits: self.lag.waits(), behind_ms, lag }
     }
 
     /// Puts a command on the bus; its answer comes on `replies.v1`.

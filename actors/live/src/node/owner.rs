@@ -44,11 +44,11 @@ impl Owner {
         config: NodeConfig,
         cells: Arc<Mutex<Vec<Arc<CellStatus>>>>,
         ready: Arc<AtomicBool>,
-        read: Arc<ReaderStatus>,
+        status: Arc<ReaderStatus>,
     ) -> Result<Self, LiveError> {
         let arbiters = Arbiters::start(config.arbiters)?;
         let (feeds, orders) = channel();
-        let reader = BusReader::new(opened.plan.clone(), shared.clone(), read, config.tick)?;
+        let reader = BusReader::new(opened.plan.clone(), shared.clone(), status, config.tick)?;
         let reader = std::thread::Builder::new().name("reader".into()).spawn(move || reader.run(&orders));
         let reader = reader.map_err(|error| LiveError::Other(format!("the reader's thread: {error}")))?;
         Ok(Self {

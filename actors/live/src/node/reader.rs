@@ -4,7 +4,7 @@
 //! cell that joins later than the others sets the reader back to its own place; the others pass over what they know.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub(crate) enum Feed {
 /// Counters of the reader.
 #[derive(Debug, Default)]
 pub(crate) struct ReaderStatus {
+    /// How old the record was that was handed on last, in nanoseconds; 0 when there was nothing more to read.
+    pub(crate) behind: AtomicI64,
     /// Records read.
     pub(crate) records: AtomicU64,
     /// Times that a full mailbox made it wait.
@@ -126,6 +128,7 @@ impl BusReader {
             match self.read(wait) {
                 Ok(caught_up) => {
                     let records = self.merge.release(caught_up);
+                    self.note_behind(caught_up, &records);
                     self.deliver(&records)?;
                 }
                 Err(error @ BusError::Unavailable { .. }) => {
@@ -133,6 +136,15 @@ impl BusReader {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    fn note_behind(&self, caught_up: bool, records: &[Stored]) {
+        let age = |last: &Stored| self.shared.clock.now().as_nanos().saturating_sub(last.ts.as_nanos());
+        match records.last() {
+            Some(last) => self.status.behind.store(age(last), Ordering::Relaxed),
+            None if caught_up => self.status.behind.store(0, Ordering::Relaxed),
+            None => {}
         }
     }
 

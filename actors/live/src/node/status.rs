@@ -111,6 +111,8 @@ pub struct BusView {
     pub records: u64,
     /// How often a full mailbox made it wait.
     pub waits: u64,
+    /// The age of the record that was handed to the cells last, in milliseconds; zero when there is nothing more to read.
+    pub behind_ms: i64,
     /// Records that are on the bus and not handed to the cells yet, by topic.
     pub lag: BTreeMap<String, u64>,
 }
