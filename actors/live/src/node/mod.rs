@@ -18,15 +18,16 @@ mod reader;
 mod status;
 
 pub use open::{Opened, open_session, sessions};
-pub use status::{CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
+pub use status::{BusView, CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tradeflow_bus::{Clock, Durability, NewRecord, partition_of};
+use tradeflow_bus::{Clock, Durability, NewRecord, Topic, partition_of};
 
 use crate::LiveError;
 use crate::commands::{CommandMessage, WireCommand};
@@ -122,6 +123,7 @@ impl Node {
         let plan = opened.plan.clone();
         let cells = Arc::new(Mutex::new(Vec::new()));
         let ready = Arc::new(AtomicBool::new(false));
+        let read = Arc::<reader::ReaderStatus>::default();
         let shared = Arc::new(Shared {
             sources: sources.clone(),
             clock: clock.clone(),
@@ -172,6 +174,20 @@ impl Node {
     /// The cells' statuses, for metrics.
     pub fn cells(&self) -> Vec<Arc<CellStatus>> {
         self.cells.lock().map(|cells| cells.clone()).unwrap_or_default()
+    }
+
+    /// How far the node has read the bus. Asks the bus, which may take a moment on Kafka; a topic that it can't be asked
+    /// about right now is left out.
+    pub fn bus(&self) -> BusView {
+        let places = self.lag.0.places.lock().map(|places| places.clone()).unwrap_or_default();
+        let mut lag: BTreeMap<String, u64> = BTreeMap::new();
+        for ((topic, partition), next) in places {
+            if let Ok(bounds) = self.sources.bus.bounds(&Topic::new(&topic), partition) {
+                *lag.entry(topic).or_default() += bounds.end.saturating_sub(next);
+            }
+        }
+        let behind_ms = i64::try_from(self.lag.behind().as_millis()).unwrap_or(i64::MAX);
+        BusView { records: self.lag.records(), waits: self.lag.waits(), behind_ms, lag }
     }
 
     /// Puts a command on the bus; its answer comes on `replies.v1`.
