@@ -94,7 +94,7 @@ fn bursts(dice: &Dice, count: u64, ordered: bool) -> Vec<Columns> {
     let mut second = 0;
     let mut records = Vec::new();
     for _ in 0..count {
-        second += i64::try_from([0, 0, 1, 2, 70][dice.roll(5) as usize]).unwrap();
+        second += [0, 0, 1, 2, 70][dice.roll(5) as usize];
         let rows = 1 + dice.roll(6);
         let mut times: Vec<i64> =
             (0..rows).map(|_| second * SECOND + dice.roll(10) as i64 * SECOND / 10).collect();

@@ -177,7 +177,13 @@ mod tests {
         let calls = Calls::new(&rates, QUICK, 1);
         let times = RefCell::new(Vec::new());
         for _ in 0..20 {
-            calls.run(|| async { Ok(times.borrow_mut().push(start.elapsed())) }).await.unwrap();
+            calls
+                .run(|| async {
+                    times.borrow_mut().push(start.elapsed());
+                    Ok(())
+                })
+                .await
+                .unwrap();
         }
         let times = times.into_inner();
         for rate in rates {

@@ -1,6 +1,5 @@
 //! The client against a server that behaves, and misbehaves.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
