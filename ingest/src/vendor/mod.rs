@@ -105,6 +105,9 @@ pub trait Market: Send + Sync + 'static {
     /// The live stream from now on, in bursts as they happen. Who is slow loses the oldest (and is told so by the
     /// channel): a vendor does not wait.
     fn subscribe(&self) -> broadcast::Receiver<std::sync::Arc<[Tick]>>;
+
+    /// A client has subscribed to something. A market that waits for that begins, a moment later.
+    fn begin(&self) {}
 }
 
 /// [`Market::bars`] for async code: they may come from files, or take long to work out.
