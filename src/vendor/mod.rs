@@ -24,11 +24,11 @@ use tradeflow_ingest::vendor::Server;
 const EXAMPLES: &str = "\
 Examples:
   tradeflow vendor binance
-  tradeflow vendor finnhub --data data/catalog --day 2024-01-04 --speed 100 --hold
+  tradeflow vendor finnhub --data data/catalog --speed 100 --hold
   tradeflow vendor yahoo --help
 
-On standard output is the address once it listens, as the file of `tradeflow serve` takes it. What goes wrong can be
-changed while it runs: PUT /_control, see the help of each vendor.";
+On standard output is the address once it listens, as the file of `tradeflow serve` takes it. What
+goes wrong can be changed while it runs: see the help of each vendor.";
 
 /// Serve a vendor's protocol on this machine, from a catalog or a generated market.
 #[derive(Debug, clap::Args)]

@@ -122,6 +122,25 @@ pub async fn bars(
     to: Timestamp,
 ) -> Result<Vec<Bar>, String> {
     let (market, symbol) = (std::sync::Arc::clone(market), symbol.clone());
-    let read = tokio::task::spawn_blocking(move || market.bars(&symbol, interval, from, to));
-    read.await.unwrap_or_else(|error| Err(error.to_string()))
+    blocking(move || market.bars(&symbol, interval, from, to)).await
+}
+
+/// [`Market::actions`] for async code.
+///
+/// # Errors
+/// As [`Market::actions`].
+pub async fn actions(
+    market: &std::sync::Arc<dyn Market>,
+    symbol: &Symbol,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<CorporateAction>, String> {
+    let (market, symbol) = (std::sync::Arc::clone(market), symbol.clone());
+    blocking(move || market.actions(&symbol, from, to)).await
+}
+
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()))
 }
