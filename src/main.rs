@@ -7,6 +7,7 @@ mod import;
 mod live;
 mod sample;
 mod serve;
+mod status;
 mod strategies;
 mod vendor;
 
@@ -46,6 +47,8 @@ enum Command {
     Verify(live::verify::Args),
     /// Replays a session with other parameters from some instant on.
     Fork(live::fork::Args),
+    /// Shows what a node does: feeds, quotes, accounts, positions.
+    Status(status::Args),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Sessions(args) => live::sessions::run(args),
         Command::Verify(args) => live::verify::run(args),
         Command::Fork(args) => live::fork::run(args),
+        Command::Status(args) => status::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {}", told(&error));

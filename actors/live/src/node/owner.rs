@@ -133,7 +133,7 @@ impl Owner {
                         CellShell::new(host, missing, writer, shared, shown)
                     });
                     self.shells.insert(cell, address.clone());
-                    let _ = self.feeds.send(Feed::Add { cell, address, places });
+                    let _ = self.feeds.send(Feed::Add { cell, address, status: status.clone(), places });
                 }
                 Err(error) => {
                     tracing::error!(account, %error, "the cell can't be brought up and is halted");
