@@ -86,7 +86,7 @@ fn instrument(known: &Instrument) -> InstrumentSection {
         feed: Some(if is_coin { FeedName::Binance } else { FeedName::Finnhub }),
         feed_symbol: Some(feed_symbol),
         quotes: is_coin.then_some(true),
-        bars: Some(["5s", "1m"].iter().filter_map(|text| text.parse().ok()).collect()),
+        bars: Some(["1s", "1m"].iter().filter_map(|text| text.parse().ok()).collect()),
         ..InstrumentSection::new(known.symbol.clone())
     }
 }
@@ -94,15 +94,15 @@ fn instrument(known: &Instrument) -> InstrumentSection {
 fn account() -> anyhow::Result<AccountSection> {
     let cross = StrategySection {
         id: Some("cross".into()),
-        params: params(json!({ "fast": 3, "slow": 8 })),
+        params: params(json!({ "fast": 5, "slow": 20 })),
         symbols: Some(vec![Symbol::new("BTCUSD")?]),
-        data: default("5s"),
+        data: default("1s"),
         size: default("30%"),
         ..StrategySection::new("sma_cross")
     };
     let momentum = StrategySection {
         id: Some("momentum".into()),
-        params: params(json!({ "lookback": 50, "threshold_bps": 1, "direction": "both" })),
+        params: params(json!({ "lookback": 100, "threshold_bps": 0, "direction": "both" })),
         symbols: Some(vec![Symbol::new("ETHUSD")?]),
         data: default("trades"),
         size: default("20%"),

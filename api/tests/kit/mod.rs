@@ -173,7 +173,7 @@ pub fn node() -> FakeNode {
 
 /// A server of a node on a free port.
 pub fn serve(node: &Arc<FakeNode>) -> Server {
-    Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), node.clone()).unwrap()
+    Server::start(Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap(), node.clone()).unwrap()
 }
 
 /// The answer to a GET: status, headers, body.

@@ -83,7 +83,7 @@ pub struct Node {
     clock: Arc<dyn Clock>,
     cells: Arc<Mutex<Vec<Arc<CellStatus>>>>,
     control: Sender<Control>,
-    owner: Option<JoinHandle<Result<(), LiveError>>>,
+    owner: Mutex<Option<JoinHandle<Result<(), LiveError>>>>,
     ready: Arc<AtomicBool>,
     lag: Lag,
 }
@@ -123,7 +123,6 @@ impl Node {
         let plan = opened.plan.clone();
         let cells = Arc::new(Mutex::new(Vec::new()));
         let ready = Arc::new(AtomicBool::new(false));
-        let read = Arc::<reader::ReaderStatus>::default();
         let shared = Arc::new(Shared {
             sources: sources.clone(),
             clock: clock.clone(),
@@ -138,7 +137,7 @@ impl Node {
         let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone(), lag.0.clone())?;
         let thread = std::thread::Builder::new().name("owner".into()).spawn(move || owner.run(&commands));
         let thread = thread.map_err(|error| LiveError::Other(format!("the owner's thread: {error}")))?;
-        Ok(Self { plan, sources, clock, cells, control, owner: Some(thread), ready, lag })
+        Ok(Self { plan, sources, clock, cells, control, owner: Mutex::new(Some(thread)), ready, lag })
     }
 
     /// The session.
@@ -158,7 +157,7 @@ impl Node {
 
     /// Whether it goes on; false after a failure that [`Self::stop`] then tells.
     pub fn is_running(&self) -> bool {
-        self.owner.as_ref().is_some_and(|owner| !owner.is_finished())
+        self.owner.lock().is_ok_and(|owner| owner.as_ref().is_some_and(|owner| !owner.is_finished()))
     }
 
     /// What can be seen now.
@@ -219,9 +218,10 @@ impl Node {
     ///
     /// # Errors
     /// What could not be closed, and failures on the way.
-    pub fn stop(mut self) -> Result<(), LiveError> {
+    pub fn stop(&self) -> Result<(), LiveError> {
         let _ = self.control.send(Control::Stop);
-        let Some(owner) = self.owner.take() else { return Ok(()) };
+        let owner = self.owner.lock().ok().and_then(|mut owner| owner.take());
+        let Some(owner) = owner else { return Ok(()) };
         owner.join().map_err(|_| LiveError::Other("the owner's thread panicked".into()))?
     }
 }

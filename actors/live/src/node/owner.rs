@@ -156,7 +156,14 @@ impl Owner {
         let account = plan.run.cells[cell].account.id.as_str();
         let last = Snapshot::latest(sources.bus.as_ref(), topics, partitions, account)?;
         if last.as_ref().is_some_and(|snapshot| snapshot.session == plan.id) {
-            return recover(sources, plan, cell);
+            let (mut host, missing) = recover(sources, plan, cell)?;
+            let key = Snapshot::opening_key(account, &plan.id);
+            let opened = Snapshot::latest(sources.bus.as_ref(), topics, partitions, &key)?;
+            if opened.is_some_and(|opened| opened.seq == host.seq()) {
+                // Its node died before the session's first entry: that is the one which starts the strategies.
+                self.start_strategies(&mut host)?;
+            }
+            return Ok((host, missing));
         }
         let partition = plan.journal_partition(cell, partitions);
         let mut places = Places {
@@ -190,9 +197,17 @@ impl Owner {
         let receipt =
             writer.lock().map_err(|_| LiveError::Other("a writer panicked".into()))?.append(records);
         receipt.wait()?;
-        let mut warm_ups = WarmUps::new(sources, plan);
-        for strategy in &plan.accounts[cell].strategies {
-            let history = warm_ups.past(&host, strategy)?;
+        self.start_strategies(&mut host)?;
+        Ok((host, Vec::new()))
+    }
+
+    /// Offers the starts of a cell's strategies: the first entry of a session holds them all.
+    fn start_strategies(&self, host: &mut CellHost) -> Result<(), LiveError> {
+        let plan = &self.opened.plan;
+        let now = self.shared.clock.now();
+        let mut warm_ups = WarmUps::new(&self.shared.sources, plan);
+        for strategy in &plan.accounts[host.index()].strategies {
+            let history = warm_ups.past(host, strategy)?;
             host.offer(Pending::Command {
                 now,
                 source: None,
@@ -201,7 +216,7 @@ impl Owner {
                 history,
             });
         }
-        Ok((host, Vec::new()))
+        Ok(())
     }
 
     fn let_go(&mut self, partitions: &[u32], orderly: bool) -> Result<(), LiveError> {
