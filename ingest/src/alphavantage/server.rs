@@ -26,7 +26,7 @@ use tradeflow_model::time::NANOS_PER_DAY;
 use tradeflow_model::{Bar, Instrument, Interval, Timestamp};
 
 use crate::secret::Secret;
-use crate::vendor::{Control, Fault, Market, Misbehaviour, Server, Window, bars};
+use crate::vendor::{Control, Fault, Market, Misbehaviour, Server, Window, actions, bars};
 
 const BURST: &str = "Thank you for using Alpha Vantage! Please consider spreading out your free API requests more \
      sparingly (1 request per second). You may subscribe to any of the premium plans at \
@@ -264,7 +264,7 @@ impl Vendor {
         // Twenty years and more; a compact answer needs no more than half a year.
         let since = if is_full { -25 * 366 } else { -200 };
         let from = now.saturating_add(since * NANOS_PER_DAY);
-        let actions = self.market.actions(&instrument.symbol, from, now);
+        let actions = actions(&self.market, &instrument.symbol, from, now).await;
         let actions =
             actions.map_err(|why| Box::new((StatusCode::INTERNAL_SERVER_ERROR, why).into_response()))?;
         let mut rows = Vec::new();
