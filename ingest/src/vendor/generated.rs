@@ -444,9 +444,8 @@ mod tests {
         let mut is_over = false;
         while !is_over {
             let burst = stream.recv().await.unwrap();
-            is_over = burst
-                .iter()
-                .any(|tick| tick.ts_event >= end && matches!(tick.kind, TickKind::Trade { .. }));
+            is_over =
+                burst.iter().any(|tick| tick.ts_event >= end && matches!(tick.kind, TickKind::Trade { .. }));
             ticks.extend(burst.iter().cloned());
         }
         let from: Timestamp = "2024-03-05T15:00".parse().unwrap();
