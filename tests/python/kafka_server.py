@@ -15,7 +15,7 @@ import pytest
 import markets
 
 # How long a broker may take to start.
-START_MAX = 60
+START_MAX = 180
 
 
 def free_ports(count: int) -> list[int]:
