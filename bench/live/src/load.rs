@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tradeflow_bus::record::TradesRecord;
 use tradeflow_bus::{BusError, Durability, Position};
+use tradeflow_ingest::normalise::Counts;
 use tradeflow_live::Node;
 use tradeflow_live::host::Sources;
 use tradeflow_live::node::{NodeConfig, Percentiles};
@@ -54,9 +55,8 @@ pub struct Report {
     pub sent: u64,
     pub handled: u64,
     pub expected: u64,
-    pub shed: u64,
-    pub late: u64,
-    pub bad: u64,
+    /// What became of what was received.
+    pub counts: Counts,
     pub fills: u64,
     /// Microseconds from the time at which a tick was due to be sent until the client had read it: what waited in the
     /// sender or in the socket is in it.
@@ -132,9 +132,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         sent: sent.ticks,
         handled,
         expected,
-        shed: counts.shed,
-        late: counts.late,
-        bad: counts.bad,
+        counts,
         fills: fill.len(),
         due_to_received: Percentiles::of(&waited(&sources, of, &sent, options.warm_up)?),
         sender_late: sent.late,

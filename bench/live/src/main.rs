@@ -186,8 +186,7 @@ fn all(
         seconds: Some(1.5),
         ..UnderLoad::default()
     };
-    let (latency, throughput) =
-        if smoke { (tiny(2_000, 20), tiny(5_000, 5)) } else { Default::default() };
+    let (latency, throughput) = if smoke { (tiny(2_000, 20), tiny(5_000, 5)) } else { Default::default() };
     let memory = UnderLoad { seconds: if smoke { Some(1.5) } else { Some(seconds) }, ..latency.clone() };
     let power = UnderLoad { durability: Some(Durability::Power), ..latency.clone() };
     add("ratios", json!(ratios::run(if smoke { 2 } else { 30 })?));

@@ -121,8 +121,7 @@ pub fn run(turns: usize) -> anyhow::Result<Report> {
     let record_bytes = bytes(&record);
 
     let plan = Arc::new(market::plan(1, 1, Durability::Process, now)?);
-    let mut host =
-        CellHost::new(plan.clone(), 0, sources.topics.clone(), PARTITIONS, Places::default(), 0)?;
+    let mut host = CellHost::new(plan.clone(), 0, sources.topics.clone(), PARTITIONS, Places::default(), 0)?;
     let stored = Stored {
         topic: record.topic.clone(),
         partition: record.partition,
@@ -190,5 +189,9 @@ fn ratio(turns: &[(f64, f64)]) -> Ratio {
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied().unwrap_or_default()
     };
-    Ratio { store_us: median(|turn| turn.0), ours_us: median(|turn| turn.1), ratio: median(|turn| turn.1 / turn.0) }
+    Ratio {
+        store_us: median(|turn| turn.0),
+        ours_us: median(|turn| turn.1),
+        ratio: median(|turn| turn.1 / turn.0),
+    }
 }

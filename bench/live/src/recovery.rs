@@ -71,7 +71,8 @@ pub fn run(options: Options) -> anyhow::Result<Report> {
     };
     // One input is the start of the strategy.
     let usual = back(0, options.inputs + every / 10)?;
-    let worst = back(options.inputs + every / 10, options.inputs.next_multiple_of(every) + every - every / 100)?;
+    let worst =
+        back(options.inputs + every / 10, options.inputs.next_multiple_of(every) + every - every / 100)?;
     Ok(Report { snapshot_events: every, usual, worst, machine_load: [load_before, crate::machine::load()] })
 }
 
