@@ -154,19 +154,19 @@ impl<'a> Connection<'a> {
         which: Which,
         first: Option<tungstenite::Result<Message>>,
     ) -> Result<(), String> {
-        let mut message = first;
-        let mut done = Ok(());
-        for _ in 0..BURST_MAX {
-            done = self.take(message);
+        let mut done = self.take(first);
+        // Counted before it is read: what was read and not taken would be lost.
+        for _ in 1..BURST_MAX {
             let stream = match which {
                 Which::Own => Some(&mut self.stream),
                 Which::Old => self.old.as_mut(),
             };
-            let Some(more) = stream.filter(|_| done.is_ok()).and_then(|stream| stream.next().now_or_never())
+            let Some(message) =
+                stream.filter(|_| done.is_ok()).and_then(|stream| stream.next().now_or_never())
             else {
                 break;
             };
-            message = more;
+            done = self.take(message);
         }
         self.client.context.sink.flush().await;
         done
