@@ -3,9 +3,11 @@ far more than anything may take."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
+import urllib.request
 from collections import defaultdict
 from contextlib import contextmanager
 from decimal import Decimal
@@ -83,6 +85,16 @@ class Node:
         """The session that it runs, once it does."""
         self.up()
         return next(line.split()[1] for line in self.out.read_text().splitlines() if line.startswith("session "))
+
+    def address(self) -> str:
+        """Where it shows itself."""
+        self.up()
+        return re.search(r"look +(http://[0-9.:]+)/", self.out.read_text())[1]
+
+    def status(self) -> dict:
+        """What it says of itself."""
+        with urllib.request.urlopen(f"{self.address()}/api/v1/status", timeout=PATIENCE) as page:
+            return json.load(page, parse_float=Decimal)
 
     def send(self, number: int):
         self.process.send_signal(number)
