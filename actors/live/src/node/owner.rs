@@ -8,10 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use tradeflow_bus::{Durability, GroupEvent, NewRecord};
+use tradeflow_bus::{Durability, GroupEvent, Membership, NewRecord};
 
 use super::arbiters::Arbiters;
-use super::open::session_record;
+use super::open::{session_record, sessions};
 use super::reader::{BusReader, Feed, ReaderStatus};
 use super::{CellStatus, Control, NodeConfig, Opened};
 use crate::LiveError;
@@ -67,17 +67,26 @@ impl Owner {
     }
 
     pub(crate) fn run(mut self, control: &Receiver<Control>) -> Result<(), LiveError> {
-        let done = self.follow(control);
+        let journal = &self.shared.sources.topics.journal;
+        let joined = self.shared.sources.bus.join(&self.config.group, journal).map_err(LiveError::from);
+        let (done, membership) = match joined {
+            Ok(mut membership) => (self.follow(membership.as_mut(), control), Some(membership)),
+            Err(error) => (Err(error), None),
+        };
         let closed = self.close_all();
+        // Left only now: whoever takes over finds cells that are closed, and fences none that still is closing.
+        drop(membership);
         let _ = self.feeds.send(Feed::Stop);
         let read = self.reader.join().map_err(|_| LiveError::Other("the reader panicked".into()));
         done.and(closed).and(read?)
     }
 
     /// Follows the group until it is told to stop.
-    fn follow(&mut self, control: &Receiver<Control>) -> Result<(), LiveError> {
-        let journal = self.shared.sources.topics.journal.clone();
-        let mut membership = self.shared.sources.bus.join(&self.config.group, &journal)?;
+    fn follow(
+        &mut self,
+        membership: &mut dyn Membership,
+        control: &Receiver<Control>,
+    ) -> Result<(), LiveError> {
         loop {
             match control.try_recv() {
                 Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
@@ -89,6 +98,7 @@ impl Owner {
             for event in membership.poll(Duration::from_millis(20))? {
                 match event {
                     GroupEvent::Assigned(partitions) => {
+                        self.keep_open()?;
                         for partition in partitions {
                             self.take_over(partition)?;
                         }
@@ -99,6 +109,18 @@ impl Owner {
                 }
             }
         }
+    }
+
+    /// Another node may have ended the session while this one joined: it goes on here.
+    fn keep_open(&self) -> Result<(), LiveError> {
+        let (sources, ours) = (&self.shared.sources, &self.opened.record);
+        let known = sessions(sources.bus.as_ref(), &sources.topics)?;
+        if known.iter().any(|known| known.id == ours.id && known.state == SessionState::Closed) {
+            tracing::info!(session = ours.id, "the session was ended by another node just now, and goes on");
+            let record = session_record(&sources.topics, ours, self.shared.clock.now());
+            sources.bus.publish(vec![record], Durability::Power).wait()?;
+        }
+        Ok(())
     }
 
     /// The cells whose accounts lie in a partition of the journal.
