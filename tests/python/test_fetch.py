@@ -55,7 +55,9 @@ def run(folder):
     summary = backtest(
         *("--catalog", folder, "--symbol", SYMBOL, "--interval", "1d", "--strategy", "sma_cross"),
         *("--set", "fast=5", "--set", "slow=20", "--set", "direction=long", "--size", "100", "--cash", "1000000"),
-        cwd=folder,
+        # A vendor knows nothing of an instrument's fees and ticks.
+        *("--fee-bps", 0, "--slippage", "none"),
+        cwd=folder.parent,
     )
     return summary["bars"], summary["trades"], summary["final_equity"]
 
