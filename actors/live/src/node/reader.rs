@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use actix::prelude::SendError;
-use tradeflow_bus::{BusError, Position, Reader, SetAside, Stored};
+use tradeflow_bus::{BusError, Position, Reader, SetAside, Stored, Topic};
 use tradeflow_model::InstrumentId;
 
 use super::CellStatus;
@@ -63,8 +63,8 @@ pub(crate) struct BusReader {
     cells: BTreeMap<usize, Reached>,
     /// Cells by the instruments that they follow.
     followers: BTreeMap<InstrumentId, Vec<usize>>,
-    /// Where reading goes on, by topic name and partition.
-    places: BTreeMap<(String, u32), u64>,
+    /// Where reading goes on, by topic and partition.
+    places: BTreeMap<(Topic, u32), u64>,
     status: Arc<ReaderStatus>,
     tick: Duration,
 }
@@ -174,7 +174,7 @@ impl BusReader {
         });
         let own = Position { topic: topics.commands.clone(), partition, offset: places.commands };
         for place in market.chain([own]).collect::<Vec<_>>() {
-            let key = (place.topic.to_string(), place.partition);
+            let key = (place.topic.clone(), place.partition);
             if self.places.get(&key).is_none_or(|known| place.offset < *known) {
                 self.merge.forget(&place.topic, place.partition);
                 self.reader.set(&place)?;
@@ -195,7 +195,7 @@ impl BusReader {
         self.status.records.fetch_add(records.len() as u64, Ordering::Relaxed);
         let mut batches: BTreeMap<usize, Vec<Arc<Chunk>>> = BTreeMap::new();
         for stored in records {
-            if let Some(place) = self.places.get_mut(&(stored.topic.to_string(), stored.partition)) {
+            if let Some(place) = self.places.get_mut(&(stored.topic.clone(), stored.partition)) {
                 *place = stored.offset + 1;
             }
             if stored.topic == self.shared.sources.topics.commands {
