@@ -7,18 +7,23 @@
 //! | `reader.rs` | the thread that reads the bus and hands chunks and commands to cells |
 //! | `merge.rs` | puts the records of many partitions into the order of their time |
 //! | `owner.rs` | the thread that owns accounts: takes them over, lets them go |
+//! | `stepped.rs` | [`SteppedNode`]: the same on the caller's thread, for the simulation |
+//! | `bring_up.rs` | a cell from snapshot and journal, or at the start of its session |
 //! | `open.rs` | finds the session that is open, or opens one |
 //! | `status.rs` | what can be seen of cells and node |
 
 mod arbiters;
+mod bring_up;
 mod merge;
 mod open;
 mod owner;
 mod reader;
 mod status;
+mod stepped;
 
 pub use open::{Opened, open_session, sessions};
 pub use status::{CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
+pub use stepped::{Closing, SteppedNode};
 
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -68,6 +73,21 @@ impl Default for NodeConfig {
     }
 }
 
+impl NodeConfig {
+    /// What the shells of a node with these settings share.
+    fn shared(&self, sources: &Sources, clock: &Arc<dyn Clock>) -> Shared {
+        Shared {
+            sources: sources.clone(),
+            clock: clock.clone(),
+            snapshots: SnapshotPolicy {
+                events: self.snapshot_events,
+                interval_ns: nanos(self.snapshot_interval),
+            },
+            grace_ns: nanos(self.grace),
+        }
+    }
+}
+
 /// What the owner is told.
 enum Control {
     /// Stop: close all cells; end the session where no other node goes on with it.
@@ -99,15 +119,7 @@ impl Node {
         let plan = opened.plan.clone();
         let cells = Arc::new(Mutex::new(Vec::new()));
         let ready = Arc::new(AtomicBool::new(false));
-        let shared = Arc::new(Shared {
-            sources: sources.clone(),
-            clock: clock.clone(),
-            snapshots: SnapshotPolicy {
-                events: config.snapshot_events,
-                interval_ns: nanos(config.snapshot_interval),
-            },
-            grace_ns: nanos(config.grace),
-        });
+        let shared = Arc::new(config.shared(&sources, &clock));
         let (control, commands): (Sender<Control>, Receiver<Control>) = channel();
         let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone())?;
         let thread = std::thread::Builder::new().name("owner".into()).spawn(move || owner.run(&commands));

@@ -50,6 +50,21 @@ pub(crate) fn session_record(topics: &Topics, session: &SessionRecord, now: Time
     }
 }
 
+/// Writes that a session is closed.
+///
+/// # Errors
+/// Those of the bus.
+pub(super) fn close_session(
+    sources: &Sources,
+    session: &SessionRecord,
+    now: Timestamp,
+) -> Result<(), LiveError> {
+    let closed = SessionRecord { state: SessionState::Closed, ended: Some(now), ..session.clone() };
+    let record = session_record(&sources.topics, &closed, now);
+    sources.bus.publish(vec![record], Durability::Power).wait()?;
+    Ok(())
+}
+
 /// Goes on with the session that is open, if its plan is `wanted`'s; otherwise opens a new one, in which accounts go on
 /// from where the last session left them.
 ///

@@ -8,17 +8,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use tradeflow_bus::{Durability, GroupEvent, NewRecord};
+use tradeflow_bus::GroupEvent;
 
 use super::arbiters::Arbiters;
-use super::open::session_record;
+use super::bring_up::bring_up;
+use super::open::close_session;
 use super::reader::{BusReader, Feed, ReaderStatus};
 use super::{CellStatus, Control, NodeConfig, Opened};
 use crate::LiveError;
-use crate::host::{CellHost, Pending, Places, Snapshot, recover};
-use crate::session::{SessionRecord, SessionState};
-use crate::shell::{CellShell, Close, Shared, Writer, opening};
-use crate::warm_up::WarmUps;
+use crate::shell::{CellShell, Close, Shared, Writer};
 
 pub(crate) struct Owner {
     opened: Opened,
@@ -105,15 +103,8 @@ impl Owner {
         }
     }
 
-    /// The cells whose accounts lie in a partition of the journal.
-    fn cells_in(&self, partition: u32) -> Vec<usize> {
-        let (plan, partitions) = (&self.opened.plan, self.shared.sources.partitions);
-        let cells = 0..plan.run.cells.len();
-        cells.filter(|cell| plan.journal_partition(*cell, partitions) == partition).collect()
-    }
-
     fn take_over(&mut self, partition: u32) -> Result<(), LiveError> {
-        let cells = self.cells_in(partition);
+        let cells = self.opened.plan.cells_in(partition, self.shared.sources.partitions);
         if cells.is_empty() || self.writers.contains_key(&partition) {
             return Ok(());
         }
@@ -126,7 +117,7 @@ impl Owner {
             let account = self.opened.plan.run.cells[cell].account.id.to_string();
             let status = Arc::new(CellStatus::new(&account));
             let started = std::time::Instant::now();
-            match self.bring_up(cell, &writer) {
+            match bring_up(&self.shared, &self.opened, cell, &writer) {
                 Ok((host, missing)) => {
                     status.note_recovery(started.elapsed());
                     let places = host.offered().clone();
@@ -153,64 +144,9 @@ impl Owner {
         Ok(())
     }
 
-    /// A cell as it stood, or at the start of the session.
-    fn bring_up(&self, cell: usize, writer: &Writer) -> Result<(CellHost, Vec<NewRecord>), LiveError> {
-        let (sources, plan) = (&self.shared.sources, &self.opened.plan);
-        let (topics, partitions) = (&sources.topics, sources.partitions);
-        let account = plan.run.cells[cell].account.id.as_str();
-        let last = Snapshot::latest(sources.bus.as_ref(), topics, partitions, account)?;
-        if last.as_ref().is_some_and(|snapshot| snapshot.session == plan.id) {
-            return recover(sources, plan, cell);
-        }
-        let partition = plan.journal_partition(cell, partitions);
-        let mut places = Places {
-            commands: sources.bus.bounds(&topics.commands, partition)?.end,
-            signals: sources.bus.bounds(&topics.signals, partition)?.end,
-            ..Places::default()
-        };
-        let market = sources.bus.partitions(&topics.trades)?;
-        for (topic, partition) in plan.feeds_of(cell, market) {
-            let end = sources.bus.bounds(topic.topic(topics), partition)?.end;
-            places.market.insert((topic, partition), end);
-        }
-        let mut host = match &last {
-            Some(snapshot) => {
-                let mut host =
-                    CellHost::at_snapshot(plan.clone(), cell, topics.clone(), partitions, snapshot)?;
-                host.begin_at(places);
-                host
-            }
-            None => {
-                let next = sources.bus.bounds(&topics.journal, partition)?.end;
-                CellHost::new(plan.clone(), cell, topics.clone(), partitions, places, next)?
-            }
-        };
-        let now = self.shared.clock.now();
-        let snapshot = host.snapshot()?;
-        let records = vec![
-            opening(&self.shared, &snapshot, now),
-            snapshot.record(topics, partitions, account.to_owned(), now),
-        ];
-        let receipt =
-            writer.lock().map_err(|_| LiveError::Other("a writer panicked".into()))?.append(records);
-        receipt.wait()?;
-        let mut warm_ups = WarmUps::new(sources, plan);
-        for strategy in &plan.accounts[cell].strategies {
-            let history = warm_ups.past(&host, strategy)?;
-            host.offer(Pending::Command {
-                now,
-                source: None,
-                id: format!("{}:start:{}", plan.id, strategy.id),
-                command: Box::new(tradeflow_actors::cell::Command::Start(Box::new(strategy.clone()))),
-                history,
-            });
-        }
-        Ok((host, Vec::new()))
-    }
-
     fn let_go(&mut self, partitions: &[u32], orderly: bool) -> Result<(), LiveError> {
         for partition in partitions {
-            for cell in self.cells_in(*partition) {
+            for cell in self.opened.plan.cells_in(*partition, self.shared.sources.partitions) {
                 let closed = self.close(cell, false);
                 if orderly {
                     closed?;
@@ -249,12 +185,7 @@ impl Owner {
         self.writers.clear();
         first?;
         if all {
-            let now = self.shared.clock.now();
-            let record =
-                SessionRecord { state: SessionState::Closed, ended: Some(now), ..self.opened.record.clone() };
-            let sources = &self.shared.sources;
-            let record = session_record(&sources.topics, &record, now);
-            sources.bus.publish(vec![record], Durability::Power).wait()?;
+            close_session(&self.shared.sources, &self.opened.record, self.shared.clock.now())?;
         }
         Ok(())
     }

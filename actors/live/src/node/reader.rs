@@ -55,7 +55,7 @@ pub(crate) struct BusReader {
     /// Where reading goes on, by topic name and partition.
     places: BTreeMap<(String, u32), u64>,
     status: Arc<ReaderStatus>,
-    tick: Duration,
+    interval: Duration,
 }
 
 impl BusReader {
@@ -68,7 +68,7 @@ impl BusReader {
         plan: Arc<SessionPlan>,
         shared: Arc<Shared>,
         status: Arc<ReaderStatus>,
-        tick: Duration,
+        interval: Duration,
     ) -> Result<Self, LiveError> {
         let sources = &shared.sources;
         Ok(Self {
@@ -82,7 +82,7 @@ impl BusReader {
             followers: BTreeMap::new(),
             places: BTreeMap::new(),
             status,
-            tick,
+            interval,
         })
     }
 
@@ -93,8 +93,7 @@ impl BusReader {
                 match feeds.try_recv() {
                     Ok(Feed::Add { cell, address, places }) => self.add(cell, address, &places)?,
                     Ok(Feed::Remove { cell, gone }) => {
-                        self.cells.remove(&cell);
-                        self.followers.values_mut().for_each(|cells| cells.retain(|known| *known != cell));
+                        self.remove(cell);
                         let _ = gone.send(());
                     }
                     Ok(Feed::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
@@ -102,24 +101,40 @@ impl BusReader {
                 }
             }
             let since = ticked.elapsed();
-            if since >= self.tick {
+            if since >= self.interval {
                 ticked = std::time::Instant::now();
-                for address in self.cells.values() {
-                    let _ = address.try_send(Tick); // a cell that is busy needs no tick
-                }
+                self.tick();
             }
-            let wait = self.tick.saturating_sub(ticked.elapsed());
-            match self.read(wait) {
-                Ok(caught_up) => {
-                    let records = self.merge.release(caught_up);
-                    self.deliver(&records)?;
-                }
-                Err(error @ BusError::Unavailable { .. }) => {
-                    tracing::warn!(%error, "reading the bus; trying again");
-                }
-                Err(error) => return Err(error.into()),
-            }
+            self.turn(self.interval.saturating_sub(ticked.elapsed()))?;
         }
+    }
+
+    /// Lets the cells look at the time.
+    pub(super) fn tick(&self) {
+        for address in self.cells.values() {
+            let _ = address.try_send(Tick); // a cell that is busy needs no tick
+        }
+    }
+
+    /// Reads what there is, waiting so long for the first record, and hands it on.
+    pub(super) fn turn(&mut self, wait: Duration) -> Result<(), LiveError> {
+        match self.read(wait) {
+            Ok(caught_up) => {
+                let records = self.merge.release(caught_up);
+                self.deliver(&records)
+            }
+            Err(error @ BusError::Unavailable { .. }) => {
+                tracing::warn!(%error, "reading the bus; trying again");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends a cell nothing more.
+    pub(super) fn remove(&mut self, cell: usize) {
+        self.cells.remove(&cell);
+        self.followers.values_mut().for_each(|cells| cells.retain(|known| *known != cell));
     }
 
     /// Reads what is there, up to a limit; says whether that was all.
@@ -138,7 +153,12 @@ impl BusReader {
         }
     }
 
-    fn add(&mut self, cell: usize, address: Addr<CellShell>, places: &Places) -> Result<(), LiveError> {
+    pub(super) fn add(
+        &mut self,
+        cell: usize,
+        address: Addr<CellShell>,
+        places: &Places,
+    ) -> Result<(), LiveError> {
         let topics = &self.shared.sources.topics;
         let partition = self.plan.journal_partition(cell, self.shared.sources.partitions);
         let market = places.market.iter().map(|((topic, partition), offset)| Position {
