@@ -1,10 +1,14 @@
 //! Brings a cell up: from snapshot and journal, or at the start of its session.
 
-use tradeflow_bus::NewRecord;
+use tradeflow_actors::cell::{Answer, Command, Refusal};
+use tradeflow_bus::{NewRecord, Position};
+use tradeflow_model::Timestamp;
 
 use super::Opened;
 use crate::LiveError;
+use crate::commands::CommandMessage;
 use crate::host::{CellHost, Pending, Places, Snapshot, recover};
+use crate::journal::{Source, records};
 use crate::shell::{Shared, Writer, opening};
 use crate::warm_up::WarmUps;
 
@@ -26,6 +30,7 @@ pub(super) fn bring_up(
         return recover(sources, plan, cell);
     }
     let partition = plan.journal_partition(cell, partitions);
+    let from = last.as_ref().map_or(0, |snapshot| snapshot.places.commands);
     let mut places = Places {
         commands: sources.bus.bounds(&topics.commands, partition)?.end,
         signals: sources.bus.bounds(&topics.signals, partition)?.end,
@@ -49,10 +54,9 @@ pub(super) fn bring_up(
     };
     let now = shared.clock.now();
     let snapshot = host.snapshot()?;
-    let records =
+    let mut first =
         vec![opening(shared, &snapshot, now), snapshot.record(topics, partitions, account.to_owned(), now)];
-    let receipt = writer.lock().map_err(|_| LiveError::Other("a writer panicked".into()))?.append(records);
-    receipt.wait()?;
+    first.extend(refuse_missed(shared, &mut host, (partition, from), now)?);
     let mut warm_ups = WarmUps::new(sources, plan);
     for strategy in &plan.accounts[cell].strategies {
         let history = warm_ups.past(&host, strategy)?;
@@ -60,9 +64,45 @@ pub(super) fn bring_up(
             now,
             source: None,
             id: format!("{}:start:{}", plan.id, strategy.id),
-            command: Box::new(tradeflow_actors::cell::Command::Start(Box::new(strategy.clone()))),
+            command: Box::new(Command::Start(Box::new(strategy.clone()))),
             history,
         });
     }
-    Ok((host, Vec::new()))
+    // With the opening, all or none: a node that dies in between would leave a session without strategies.
+    let mut turn = None;
+    if let Some((taken, entry)) = host.take() {
+        first.push(entry);
+        turn = Some(taken);
+    }
+    let receipt = writer.lock().map_err(|_| LiveError::Other("a writer panicked".into()))?.append(first);
+    let written = receipt.wait()?;
+    let (Some(turn), Some((_, offset))) = (turn, written.places.last()) else {
+        return Ok((host, Vec::new()));
+    };
+    let handled = host.handle(turn, *offset)?;
+    Ok((host, handled.records))
+}
+
+/// The answers to commands that came while no session was open for the account: nobody took them, and it is too late.
+fn refuse_missed(
+    shared: &Shared,
+    host: &mut CellHost,
+    (partition, from): (u32, u64),
+    now: Timestamp,
+) -> Result<Vec<NewRecord>, LiveError> {
+    let sources = &shared.sources;
+    let topic = sources.topics.commands.clone();
+    let mut replies = Vec::new();
+    let answer = Answer::refused(Refusal::Unavailable, "no session was open when it was sent: send it again");
+    let place = Position { topic, partition, offset: from };
+    records(&sources.bus, place, |stored| {
+        let message = CommandMessage::decode(stored.value.as_deref().unwrap_or_default());
+        let Some(message) = message.ok().filter(|message| message.account == host.account()) else {
+            return Ok(()); // another account's, or one that can't be read: no one knows whom to answer
+        };
+        let source = Source { partition, offset: stored.offset };
+        replies.push(host.refuse(source, &message.id, &answer, now));
+        Ok::<_, LiveError>(())
+    })?;
+    Ok(replies)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tradeflow_bus::{Bus, Durability, NewRecord, Topics};
+use tradeflow_bus::{Bus, Durability, Exclusive, NewRecord, Topics};
 use tradeflow_model::Timestamp;
 
 use crate::LiveError;
@@ -50,19 +50,47 @@ pub(crate) fn session_record(topics: &Topics, session: &SessionRecord, now: Time
     }
 }
 
-/// Writes that a session is closed.
+/// Begins to end a session: to be called before its cells are closed, with the result to be given to
+/// [`close_session`] afterwards. Whoever takes an account over in between ([`still_open`]) keeps the session open.
 ///
 /// # Errors
 /// Those of the bus.
+pub(super) fn begin_close(sources: &Sources) -> Result<Box<dyn Exclusive>, LiveError> {
+    Ok(sources.bus.claim(&sources.topics.sessions, 0, Durability::Power)?)
+}
+
+/// Writes that a session is closed.
+///
+/// # Errors
+/// Those of the bus; fenced off when another node has taken accounts over since [`begin_close`].
 pub(super) fn close_session(
     sources: &Sources,
+    mut writer: Box<dyn Exclusive>,
     session: &SessionRecord,
     now: Timestamp,
 ) -> Result<(), LiveError> {
     let closed = SessionRecord { state: SessionState::Closed, ended: Some(now), ..session.clone() };
-    let record = session_record(&sources.topics, &closed, now);
-    sources.bus.publish(vec![record], Durability::Power).wait()?;
+    writer.append(vec![session_record(&sources.topics, &closed, now)]).wait()?;
     Ok(())
+}
+
+/// Whether accounts may be taken over in a session: to be asked when their partitions are claimed, and before anything is
+/// written to them. A node that is just about to close the session is kept from it.
+///
+/// # Errors
+/// When it was closed, or those of the bus.
+pub(super) fn still_open(sources: &Sources, session: &SessionRecord) -> Result<(), LiveError> {
+    drop(begin_close(sources)?);
+    let known = sources.bus.latest(&sources.topics.sessions, 0, session.id.as_bytes())?;
+    let value = known.and_then(|stored| stored.value).unwrap_or_default();
+    let state = SessionRecord::decode(&value).map(|record| record.state);
+    if state.is_ok_and(|state| state == SessionState::Open) {
+        return Ok(());
+    }
+    Err(LiveError::Other(format!(
+        "session {} was closed by another node, so its accounts can't be taken over: start this node again",
+        session.id
+    )))
 }
 
 /// Goes on with the session that is open, if its plan is `wanted`'s; otherwise opens a new one, in which accounts go on

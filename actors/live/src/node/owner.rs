@@ -12,7 +12,7 @@ use tradeflow_bus::GroupEvent;
 
 use super::arbiters::Arbiters;
 use super::bring_up::bring_up;
-use super::open::close_session;
+use super::open::{begin_close, close_session, still_open};
 use super::reader::{BusReader, Feed, ReaderStatus};
 use super::{CellStatus, Control, NodeConfig, Opened};
 use crate::LiveError;
@@ -91,9 +91,7 @@ impl Owner {
             for event in membership.poll(Duration::from_millis(20))? {
                 match event {
                     GroupEvent::Assigned(partitions) => {
-                        for partition in partitions {
-                            self.take_over(partition)?;
-                        }
+                        self.take_over(&partitions)?;
                         self.ready.store(true, Ordering::Release);
                     }
                     GroupEvent::Revoked(partitions) => self.let_go(&partitions, true)?,
@@ -103,17 +101,24 @@ impl Owner {
         }
     }
 
-    fn take_over(&mut self, partition: u32) -> Result<(), LiveError> {
-        let cells = self.opened.plan.cells_in(partition, self.shared.sources.partitions);
-        if cells.is_empty() || self.writers.contains_key(&partition) {
-            return Ok(());
+    fn take_over(&mut self, partitions: &[u32]) -> Result<(), LiveError> {
+        let (sources, plan) = (&self.shared.sources, &self.opened.plan);
+        let mut cells = Vec::new();
+        for partition in partitions {
+            let of_partition = plan.cells_in(*partition, sources.partitions);
+            if of_partition.is_empty() || self.writers.contains_key(partition) {
+                continue;
+            }
+            // Fences whoever had it: nothing can be written behind what is read now.
+            let writer = sources.bus.claim(&sources.topics.journal, *partition, plan.durability)?;
+            let writer: Writer = Arc::new(Mutex::new(writer));
+            self.writers.insert(*partition, writer.clone());
+            cells.extend(of_partition.into_iter().map(|cell| (cell, writer.clone())));
         }
-        let journal = &self.shared.sources.topics.journal;
-        // Fences whoever had it: nothing can be written behind what is read now.
-        let writer = self.shared.sources.bus.claim(journal, partition, self.opened.plan.durability)?;
-        let writer: Writer = Arc::new(Mutex::new(writer));
-        self.writers.insert(partition, writer.clone());
-        for cell in cells {
+        if !cells.is_empty() {
+            still_open(sources, &self.opened.record)?;
+        }
+        for (cell, writer) in cells {
             let account = self.opened.plan.run.cells[cell].account.id.to_string();
             let status = Arc::new(CellStatus::new(&account));
             let started = std::time::Instant::now();
@@ -177,6 +182,8 @@ impl Owner {
 
     fn close_all(&mut self) -> Result<(), LiveError> {
         let all = self.shells.len() == self.opened.plan.run.cells.len() && !self.halted;
+        let sources = &self.shared.sources;
+        let end = if all { Some(begin_close(sources)?) } else { None };
         let mut first = Ok(());
         for cell in self.shells.keys().copied().collect::<Vec<_>>() {
             let closed = self.close(cell, all);
@@ -184,8 +191,9 @@ impl Owner {
         }
         self.writers.clear();
         first?;
-        if all {
-            close_session(&self.shared.sources, &self.opened.record, self.shared.clock.now())?;
+        if let Some(writer) = end {
+            let now = self.shared.clock.now();
+            close_session(&self.shared.sources, writer, &self.opened.record, now)?;
         }
         Ok(())
     }

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use tradeflow_bus::Clock;
+use tradeflow_bus::{Clock, Exclusive};
 
 use super::bring_up::bring_up;
-use super::open::close_session;
+use super::open::{begin_close, close_session, still_open};
 use super::reader::{BusReader, ReaderStatus};
 use super::{CellStatus, NodeConfig, Opened};
 use crate::LiveError;
@@ -31,6 +31,7 @@ pub struct SteppedNode {
     writers: BTreeMap<u32, Writer>,
     shells: BTreeMap<usize, Addr<CellShell>>,
     cells: BTreeMap<usize, Arc<CellStatus>>,
+    ending: Option<Box<dyn Exclusive>>,
 }
 
 /// A cell on its way out.
@@ -69,6 +70,7 @@ impl SteppedNode {
             writers: BTreeMap::new(),
             shells: BTreeMap::new(),
             cells: BTreeMap::new(),
+            ending: None,
         })
     }
 
@@ -101,6 +103,7 @@ impl SteppedNode {
         let writer = sources.bus.claim(&sources.topics.journal, partition, durability)?;
         let writer: Writer = Arc::new(Mutex::new(writer));
         self.writers.insert(partition, writer.clone());
+        still_open(sources, &self.opened.record)?;
         for cell in cells {
             let status = Arc::new(CellStatus::new(self.opened.plan.run.cells[cell].account.id.as_str()));
             self.cells.insert(cell, status.clone());
@@ -137,12 +140,22 @@ impl SteppedNode {
         closing
     }
 
-    /// Writes that the session is closed: when all of its cells were closed here with its end.
+    /// Begins to end the session: before its cells, which are all here, are let go of with `end`.
     ///
     /// # Errors
     /// Those of the bus.
-    pub fn close_session(&self) -> Result<(), LiveError> {
-        close_session(&self.shared.sources, &self.opened.record, self.shared.clock.now())
+    pub fn begin_close(&mut self) -> Result<(), LiveError> {
+        self.ending = Some(begin_close(&self.shared.sources)?);
+        Ok(())
+    }
+
+    /// Writes that the session is closed: when all of its cells were.
+    ///
+    /// # Errors
+    /// Those of the bus.
+    pub fn close_session(&mut self) -> Result<(), LiveError> {
+        let Some(writer) = self.ending.take() else { return Ok(()) };
+        close_session(&self.shared.sources, writer, &self.opened.record, self.shared.clock.now())
     }
 
     /// Reads what there is on the bus, without waiting, and hands it to the cells.

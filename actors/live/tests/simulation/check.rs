@@ -76,7 +76,10 @@ fn of<T: serde::de::DeserializeOwned>(
     tradeflow_live::journal::records::<tradeflow_live::LiveError>(&sources.bus, place, |stored| {
         if stored.key == account.as_bytes() {
             let value = stored.value.as_deref().unwrap_or_default();
-            values.push(decode("output", value).map_err(|error| tradeflow_live::LiveError::Other(error.to_string()))?);
+            values.push(
+                decode("output", value)
+                    .map_err(|error| tradeflow_live::LiveError::Other(error.to_string()))?,
+            );
         }
         Ok(())
     })?;
@@ -96,7 +99,8 @@ pub fn outputs(sources: &Sources, plan: &Arc<SessionPlan>) -> Result<(), Finding
             return wrong(format!("output {} follows output {}", pair[1], pair[0]));
         }
         let all: BTreeSet<u64> = numbers.iter().flatten().copied().collect();
-        if all.len() != orders.len() + fills.len() || all.last().is_some_and(|last| *last != all.len() as u64) {
+        if all.len() != orders.len() + fills.len() || all.last().is_some_and(|last| *last != all.len() as u64)
+        {
             return wrong(format!("{} numbers up to {:?}", all.len(), all.last()));
         }
         let mut filled: BTreeMap<u64, Decimal> = BTreeMap::new();
@@ -131,7 +135,10 @@ pub fn outputs(sources: &Sources, plan: &Arc<SessionPlan>) -> Result<(), Finding
         for (id, order) in &known {
             let traded = filled.remove(id).unwrap_or_default();
             if traded != number(&order.filled)? || traded > number(&order.qty)? {
-                return wrong(format!("order {id} filled {} of {}, fills say {traded}", order.filled, order.qty));
+                return wrong(format!(
+                    "order {id} filled {} of {}, fills say {traded}",
+                    order.filled, order.qty
+                ));
             }
         }
         if let Some(id) = filled.keys().next() {
@@ -162,7 +169,8 @@ fn journals(
         let mut wanted: BTreeMap<_, (Vec<u64>, usize)> = BTreeMap::new();
         for (topic, partition) in plan.feeds_of(cell, PARTITIONS) {
             let rows = market.get(&(topic, partition)).map_or(&[][..], Vec::as_slice);
-            let of = rows.iter().enumerate().filter(|(_, row)| row.is_some_and(|(of, _)| follows.contains(&of)));
+            let of =
+                rows.iter().enumerate().filter(|(_, row)| row.is_some_and(|(of, _)| follows.contains(&of)));
             wanted.insert((topic, partition), (of.map(|(offset, _)| offset as u64).collect(), 0));
         }
         let partition = plan.journal_partition(cell, PARTITIONS);
@@ -178,6 +186,18 @@ fn journals(
                 let Some(opening) = opening(sources, account, &session)? else {
                     return wrong(format!("session {session} has no opening"));
                 };
+                let mut starts = entry.inputs.iter();
+                for strategy in &plan.accounts[cell].strategies {
+                    let wanted = format!("{session}:start:{}", strategy.id);
+                    let is_start =
+                        |input: &Input| matches!(input, Input::Command { id, .. } if *id == wanted);
+                    if !starts.next().is_some_and(is_start) {
+                        return wrong(format!(
+                            "session {session} does not begin with the start of {}",
+                            strategy.id
+                        ));
+                    }
+                }
                 for (place, (offsets, at)) in &mut wanted {
                     let from = opening.places.market.get(place).copied().unwrap_or(0);
                     *at = offsets.partition_point(|offset| *offset < from);

@@ -341,11 +341,15 @@ impl State {
 
     fn append(&mut self, claim: u64, inner: &Inner, records: Vec<NewRecord>) -> Answer {
         let mut inner = inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let owned: Vec<_> =
-            records.iter().filter(|r| self.is_owned(&r.topic)).map(|r| (r.topic.clone(), r.partition)).collect();
+        let owned: Vec<_> = records
+            .iter()
+            .filter(|r| self.is_owned(&r.topic))
+            .map(|r| (r.topic.clone(), r.partition))
+            .collect();
         let answer = self.write(records, |records| inner.append(records));
         if answer.is_ok()
-            && let Some((topic, partition)) = owned.into_iter().find(|(_, p)| self.holder.get(p) != Some(&claim))
+            && let Some((topic, partition)) =
+                owned.into_iter().find(|(_, p)| self.holder.get(p) != Some(&claim))
         {
             self.violations.push(format!("{topic}/{partition} was written to by one who does not own it"));
         }

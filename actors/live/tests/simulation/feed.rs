@@ -5,9 +5,7 @@ use tradeflow_bus::record::{BarsRecord, QuotesRecord, TradesRecord};
 use tradeflow_bus::{NewRecord, Topic, Topics, partition_of};
 use tradeflow_model::market::{Aggressor, BarColumns, QuoteColumns, SeriesKind, TradeColumns};
 use tradeflow_model::time::NANOS_PER_SEC;
-use tradeflow_model::{
-    Bar, InstrumentId, Price, Qty, Quote, SeriesId, Symbol, Timestamp, Trade,
-};
+use tradeflow_model::{Bar, InstrumentId, Price, Qty, Quote, SeriesId, Symbol, Timestamp, Trade};
 
 use crate::dice::{Dice, Weather};
 use crate::disk::PARTITIONS;
@@ -88,7 +86,16 @@ impl Feed {
                 let half = if self.dice.chance(30) { -1 } else { self.dice.between(0, 3) };
                 let (bid, ask) = (Price::from_raw(price - half), Price::from_raw(price + half));
                 let (bid_size, ask_size) = (qty, Qty::from_raw(self.dice.between(0, 4000)));
-                quoted.push(&Quote { series, instrument, ts_event, ts_init: now, bid, ask, bid_size, ask_size });
+                quoted.push(&Quote {
+                    series,
+                    instrument,
+                    ts_event,
+                    ts_init: now,
+                    bid,
+                    ask,
+                    bid_size,
+                    ask_size,
+                });
             }
             self.into_bar(market, price, now);
         }

@@ -112,7 +112,10 @@ impl People {
             symbol,
             side: *self.dice.pick(&[Side::Buy, Side::Sell]),
             // Now and then one decimal too many.
-            qty: Decimal::new(self.dice.between(0, 900), u32::from(SCALES.1) + u32::from(self.dice.chance(30))),
+            qty: Decimal::new(
+                self.dice.between(0, 900),
+                u32::from(SCALES.1) + u32::from(self.dice.chance(30)),
+            ),
             price: self.dice.chance(500).then(|| self.near(price)),
             trigger: self.dice.chance(200).then(|| self.near(price)),
             time_in_force: self.dice.chance(500).then(|| {

@@ -66,8 +66,8 @@ pub fn plan(dice: &mut Dice, from: Timestamp, panic: u64) -> SessionPlan {
         .map(|(symbol, class, ..)| {
             let base = Currency::new(&symbol[..3]).expect("a currency");
             let symbol = Symbol::new(*symbol).expect("a symbol");
-            let mut instrument =
-                Instrument::new(symbol, *class, base, usd.clone(), SCALES.0, SCALES.1).expect("an instrument");
+            let mut instrument = Instrument::new(symbol, *class, base, usd.clone(), SCALES.0, SCALES.1)
+                .expect("an instrument");
             instrument.fees.taker_bps = 5.into();
             if dice.chance(300) {
                 instrument.calendar = *dice.pick(&[Calendar::AlwaysOpen, Calendar::FxWeek, Calendar::Nyse]);
@@ -81,7 +81,12 @@ pub fn plan(dice: &mut Dice, from: Timestamp, panic: u64) -> SessionPlan {
         kinds.extend(quotes.then_some(SeriesKind::Quotes));
         kinds.extend(trades.then_some(SeriesKind::Trades));
         let instrument = InstrumentId(index as u32);
-        series.extend(kinds.into_iter().map(|kind| SeriesPlan { instrument, kind, start: from, files: Vec::new() }));
+        series.extend(kinds.into_iter().map(|kind| SeriesPlan {
+            instrument,
+            kind,
+            start: from,
+            files: Vec::new(),
+        }));
     }
     series.sort_by_key(|series| (series.kind.rank(), series.instrument));
     let mut cells = Vec::new();
@@ -147,9 +152,14 @@ pub fn strategy(dice: &mut Dice, market: usize, id: &str, panic: u64) -> WireStr
     let (kind, params, data) = match dice.below(6) {
         0 => ("sma_cross", json!({"fast": 1, "slow": dice.between(2, 4)}), bars.as_str()),
         1 => ("rsi_reversion", json!({"length": 2}), bars.as_str()),
-        2 => ("tick_momentum", json!({"lookback": dice.between(1, 6), "threshold_bps": dice.between(0, 4)}), ticks),
+        2 => (
+            "tick_momentum",
+            json!({"lookback": dice.between(1, 6), "threshold_bps": dice.between(0, 4)}),
+            ticks,
+        ),
         _ => {
-            let params = json!({"seed": dice.below(1_000_000), "panic": panic, "qty": dice.between(1, 4) * 50});
+            let params =
+                json!({"seed": dice.below(1_000_000), "panic": panic, "qty": dice.between(1, 4) * 50});
             ("simulated_trader", params, if dice.chance(150) { bars.as_str() } else { ticks })
         }
     };

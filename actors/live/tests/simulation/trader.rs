@@ -77,9 +77,8 @@ impl Trader {
             panic!("{PANIC}");
         }
         let side = if dice & 1024 == 0 { Side::Buy } else { Side::Sell };
-        let away = |bps: i64| {
-            Price::from_raw((price.raw() + side.sign() * price.raw() * bps / 10_000).max(1))
-        };
+        let away =
+            |bps: i64| Price::from_raw((price.raw() + side.sign() * price.raw() * bps / 10_000).max(1));
         let qty = Qty::from_raw(i64::from(self.params.qty) * (1 + (dice >> 20) as i64 % 5));
         let bps = (dice >> 30) as i64 % 20;
         let mut request = OrderRequest::market(self.instrument, side, qty);

@@ -23,9 +23,6 @@ use crate::setting;
 
 /// Steps of a seed.
 const STEPS: std::ops::Range<u64> = 120..400;
-/// What is kept of the way to a failure.
-const TRAIL: usize = 40;
-
 /// A finding: what was broken, and when.
 #[derive(Debug)]
 pub struct Finding(pub String);
@@ -149,8 +146,8 @@ impl World {
     }
 
     /// The last things that happened.
-    pub fn trail(&self) -> String {
-        self.trail.join("\n")
+    pub fn trail(&self, count: usize) -> String {
+        self.trail[self.trail.len().saturating_sub(count)..].join("\n")
     }
 
     /// The step it is at.
@@ -159,9 +156,6 @@ impl World {
     }
 
     fn note(&mut self, what: impl Into<String>) {
-        if self.trail.len() >= TRAIL {
-            self.trail.remove(0);
-        }
         self.trail.push(format!("  step {} {}: {}", self.step, self.now, what.into()));
     }
 
@@ -429,6 +423,10 @@ impl World {
         if !all || halted || running.ending || !running.leaving.is_empty() || running.node.cells().len() < 4 {
             return;
         }
+        if let Err(error) = running.node.begin_close() {
+            self.note(format!("machine {machine} can't end the session: {error}"));
+            return;
+        }
         running.ending = true;
         for partition in 0..PARTITIONS {
             let closing = running.node.let_go(partition, true);
@@ -488,7 +486,7 @@ impl World {
         if left.len() < PARTITIONS as usize {
             return Ok(());
         }
-        let Some(running) = &self.machines[machine].node else { return Ok(()) };
+        let Some(running) = &mut self.machines[machine].node else { return Ok(()) };
         let closed = running.node.close_session();
         self.note(format!("the session is closed: {closed:?}"));
         self.crash(machine);
@@ -645,7 +643,6 @@ impl World {
     pub fn plan(&self) -> &Arc<SessionPlan> {
         &self.plan
     }
-
 }
 
 /// Passes over errors that were made on purpose.
@@ -654,5 +651,7 @@ fn explained(error: &LiveError, stale: bool) -> Result<(), Finding> {
     let made = text.contains(FAULT) || text.contains("fenced off");
     // One that was away while others went on, and retention with them.
     let behind = stale && text.contains("is gone, the first that is kept is");
-    if made || behind { Ok(()) } else { Err(Finding(text)) }
+    // The other machine ended the session: this node is started again, into the next one.
+    let closed = text.contains("was closed by another node");
+    if made || behind || closed { Ok(()) } else { Err(Finding(text)) }
 }
