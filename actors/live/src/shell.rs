@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use actix::prelude::*;
 use tradeflow_bus::{BusError, Clock, Exclusive, NewRecord, Receipt, Topics, Written};
@@ -99,6 +100,7 @@ struct Writing {
     /// The topics of its records: which are outputs.
     kinds: Vec<Kind>,
     cause: Option<Timestamp>,
+    started: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,7 +150,8 @@ impl CellShell {
                 turn = Some(taken);
             }
             let kinds = records.iter().map(|record| self.kind(record)).collect();
-            let writing = Writing { turn, kinds, cause: self.outbox_cause.take() };
+            let cause = self.outbox_cause.take();
+            let writing = Writing { turn, kinds, cause, started: Instant::now() };
             self.write(records, writing, ctx);
         }
     }
@@ -209,6 +212,7 @@ impl CellShell {
         if let (Some(cause), Some(_)) = (writing.cause, fills) {
             self.status.note_fill(self.shared.clock.now().as_nanos() - cause.as_nanos());
         }
+        self.status.note_journal(writing.started.elapsed());
         let (Some(turn), Some(offset)) = (writing.turn, journal) else { return };
         let cause = turn.newest();
         let result = catch_unwind(AssertUnwindSafe(|| host.handle(turn, offset)));
@@ -283,7 +287,7 @@ impl CellShell {
         let (topics, partitions) = (self.shared.topics(), self.shared.sources.partitions);
         let ts = self.shared.clock.now();
         let record = snapshot.record(topics, partitions, snapshot.account.clone(), ts);
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let receipt = self.append(vec![record]);
         ctx.wait(receipt.into_actor(self).map(move |answer, shell, ctx| {
             shell.in_flight = false;
@@ -315,6 +319,7 @@ impl Handler<Deliver> for CellShell {
     type Result = ();
 
     fn handle(&mut self, Deliver(chunks): Deliver, ctx: &mut Self::Context) {
+        self.status.note_taken();
         let Some(host) = &mut self.host else { return };
         for chunk in chunks {
             host.offer(Pending::Market(chunk));
@@ -327,6 +332,7 @@ impl Handler<Instruct> for CellShell {
     type Result = ();
 
     fn handle(&mut self, instruct: Instruct, ctx: &mut Self::Context) {
+        self.status.note_taken();
         let Some(host) = &mut self.host else { return };
         let now = self.shared.clock.now();
         let warm_ups = self.warm_ups.get_or_insert_with(|| WarmUps::new(&self.shared.sources, host.plan()));

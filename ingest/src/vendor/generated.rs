@@ -99,7 +99,7 @@ impl Generated {
             cursors.push(cursor);
             last.insert(symbol.clone(), before);
         }
-        let live = Live::start(clock, Merged::new(cursors), last);
+        let live = Live::start(clock.clone(), Merged::new(cursors), last);
         Ok(Self { instruments, paths, clock, live })
     }
 }

@@ -88,6 +88,7 @@ impl ServeConfig {
     ///
     /// # Errors
     /// All that is wrong with both.
+    #[cfg(test)]
     pub fn read(
         file: Option<(&str, &[u8])>,
         variables: impl IntoIterator<Item = (String, String)>,

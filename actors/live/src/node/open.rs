@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tradeflow_bus::{Bus, Durability, Exclusive, NewRecord, Topics};
+use tradeflow_bus::{Bus, BusError, Durability, Exclusive, NewRecord, Topics};
 use tradeflow_model::Timestamp;
+use tradeflow_model::time::NANOS_PER_SEC;
 
 use crate::LiveError;
 use crate::host::Sources;
 use crate::session::{AccountPlan, SessionPlan, SessionRecord, SessionState};
+
+/// How often a node tries to open a session when others write sessions at the same time.
+const OPEN_TRIES: usize = 8;
 
 /// A session that a node may run.
 #[derive(Debug, Clone)]
@@ -69,7 +73,11 @@ pub(super) fn close_session(
     session: &SessionRecord,
     now: Timestamp,
 ) -> Result<(), LiveError> {
-    let closed = SessionRecord { state: SessionState::Closed, ended: Some(now), ..session.clone() };
+    let closed = SessionRecord {
+        state: SessionState::Closed,
+        ended: Some(now.max(session.started)),
+        ..session.clone()
+    };
     writer.append(vec![session_record(&sources.topics, &closed, now)]).wait()?;
     Ok(())
 }
@@ -99,6 +107,16 @@ pub(super) fn still_open(sources: &Sources, session: &SessionRecord) -> Result<(
 /// # Errors
 /// When the open session, or the state of the accounts, is of another configuration; or the bus fails.
 pub fn open_session(sources: &Sources, wanted: &SessionPlan, now: Timestamp) -> Result<Opened, LiveError> {
+    for _ in 0..OPEN_TRIES {
+        match try_open(sources, wanted, now) {
+            Err(LiveError::Bus(BusError::Fenced { .. })) => {} // another node opens, takes over or ends just now
+            opened => return opened,
+        }
+    }
+    try_open(sources, wanted, now)
+}
+
+fn try_open(sources: &Sources, wanted: &SessionPlan, now: Timestamp) -> Result<Opened, LiveError> {
     let topics = &sources.topics;
     // One at a time: whoever comes second finds what the first has written.
     let mut writer = sources.bus.claim(&topics.sessions, 0, Durability::Process)?;
@@ -117,6 +135,8 @@ pub fn open_session(sources: &Sources, wanted: &SessionPlan, now: Timestamp) -> 
             return Ok(Opened { plan: Arc::new(plan), record: last.clone(), resumed: true });
         }
     }
+    // Sessions follow one another by their start, and are named by its second: also when the clock was set back.
+    let now = last.map_or(now, |last| now.max(last.started.saturating_add(NANOS_PER_SEC)));
     // Cells are restored into cells of the same plan: trading began when the first session did.
     let mut run = wanted.run.clone();
     if let Some(first) = last {

@@ -42,15 +42,11 @@ impl Owner {
         config: NodeConfig,
         cells: Arc<Mutex<Vec<Arc<CellStatus>>>>,
         ready: Arc<AtomicBool>,
+        status: Arc<ReaderStatus>,
     ) -> Result<Self, LiveError> {
         let arbiters = Arbiters::start(config.arbiters)?;
         let (feeds, orders) = channel();
-        let reader = BusReader::new(
-            opened.plan.clone(),
-            shared.clone(),
-            Arc::new(ReaderStatus::default()),
-            config.tick,
-        )?;
+        let reader = BusReader::new(opened.plan.clone(), shared.clone(), status, config.tick)?;
         let reader = std::thread::Builder::new().name("reader".into()).spawn(move || reader.run(&orders));
         let reader = reader.map_err(|error| LiveError::Other(format!("the reader's thread: {error}")))?;
         Ok(Self {
@@ -133,7 +129,7 @@ impl Owner {
                         CellShell::new(host, missing, writer, shared, shown)
                     });
                     self.shells.insert(cell, address.clone());
-                    let _ = self.feeds.send(Feed::Add { cell, address, places });
+                    let _ = self.feeds.send(Feed::Add { cell, address, status: status.clone(), places });
                 }
                 Err(error) => {
                     tracing::error!(account, %error, "the cell can't be brought up and is halted");

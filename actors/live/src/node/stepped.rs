@@ -14,7 +14,7 @@ use tradeflow_bus::{Clock, Exclusive};
 
 use super::bring_up::bring_up;
 use super::open::{begin_close, close_session, still_open};
-use super::reader::{BusReader, ReaderStatus};
+use super::reader::{BusReader, Reached, ReaderStatus};
 use super::{CellStatus, NodeConfig, Opened};
 use crate::LiveError;
 use crate::host::Sources;
@@ -111,12 +111,13 @@ impl SteppedNode {
                 Ok((host, missing)) => {
                     let places = host.offered().clone();
                     let (writer, shared, mailbox) = (writer.clone(), self.shared.clone(), self.mailbox);
+                    let shown = status.clone();
                     let address = CellShell::create(move |ctx| {
                         ctx.set_mailbox_capacity(mailbox);
-                        CellShell::new(host, missing, writer, shared, status)
+                        CellShell::new(host, missing, writer, shared, shown)
                     });
                     self.shells.insert(cell, address.clone());
-                    self.reader.add(cell, address, &places)?;
+                    self.reader.add(cell, Reached { address, status }, &places)?;
                 }
                 Err(error) => status.halt(&error.to_string()),
             }

@@ -25,7 +25,9 @@ const INTERVALS: [&str; 14] =
 const STRETCHES_MAX: usize = 64;
 
 type Params = Query<HashMap<String, String>>;
-type Answer = Result<Value, Response>;
+/// Boxed, as it is the rarer half of a result.
+type Refusal = Box<Response>;
+type Answer = Result<Value, Refusal>;
 
 pub(super) fn routes() -> Router<Arc<Served>> {
     Router::new()
@@ -49,25 +51,25 @@ fn answer(served: &Served, weight: u64, answer: Answer) -> Response {
     };
     let mut response = match taken {
         Err(wait) => too_many(wait, used > 2 * served.options.weight),
-        Ok(()) => answer.map_or_else(|refusal| refusal, |value| Json(value).into_response()),
+        Ok(()) => answer.map_or_else(|refusal| *refusal, |value| Json(value).into_response()),
     };
     let header = HeaderName::from_static("x-mbx-used-weight-1m");
     response.headers_mut().insert(header, HeaderValue::from(used));
     response
 }
 
-fn wrong(code: i32, message: impl AsRef<str>) -> Response {
-    refusal(StatusCode::BAD_REQUEST, code, message)
+fn wrong(code: i32, message: impl AsRef<str>) -> Refusal {
+    Box::new(refusal(StatusCode::BAD_REQUEST, code, message))
 }
 
-fn instrument<'a>(served: &'a Served, params: &Params) -> Result<&'a Instrument, Response> {
+fn instrument<'a>(served: &'a Served, params: &Params) -> Result<&'a Instrument, Refusal> {
     let missing = "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.";
     let name = params.get("symbol").filter(|name| !name.is_empty()).ok_or_else(|| wrong(-1102, missing))?;
     served.instrument(name).ok_or_else(|| wrong(-1121, "Invalid symbol."))
 }
 
 /// A whole number that may be left out.
-fn number(params: &Params, name: &str) -> Result<Option<i64>, Response> {
+fn number(params: &Params, name: &str) -> Result<Option<i64>, Refusal> {
     let illegal = || {
         wrong(
             -1100,
@@ -77,7 +79,7 @@ fn number(params: &Params, name: &str) -> Result<Option<i64>, Response> {
     params.get(name).map(|text| text.parse::<i64>()).transpose().map_err(|_| illegal())
 }
 
-fn limit(params: &Params) -> Result<usize, Response> {
+fn limit(params: &Params) -> Result<usize, Refusal> {
     let limit = number(params, "limit")?.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(0));
     if limit == 0 {
         Err(wrong(-1130, "Data sent for parameter 'limit' is not valid."))
@@ -161,7 +163,7 @@ async fn find_bars(served: &Served, params: &Params) -> Answer {
         Some(name).filter(|name| INTERVALS.contains(name)).and_then(|name| name.parse::<Interval>().ok());
     let interval = interval.ok_or_else(|| wrong(-1120, "Invalid interval."))?;
     let limit = limit(params)?;
-    let at = |name| Ok::<_, Response>(number(params, name)?.and_then(Timestamp::from_millis));
+    let at = |name| Ok::<_, Refusal>(number(params, name)?.and_then(Timestamp::from_millis));
     let now = served.market.now();
     let (start, end) = (at("startTime")?, at("endTime")?);
     // Bars open in `[start, end]`.
