@@ -64,7 +64,7 @@ impl Feed {
 
     fn ticks(&mut self, market: usize, now: Timestamp, sent: &mut Vec<NewRecord>) {
         let burst = self.dice.chance(self.weather.burst);
-        let count = if burst { 100 } else { self.dice.between(1, 3) };
+        let count = if burst { 60 } else { self.dice.between(1, 3) };
         let late = if self.dice.chance(self.weather.late) { self.dice.between(1, 90_000) } else { 0 };
         let (_, _, _, quotes, trades) = MARKETS[market];
         let (mut traded, mut quoted) = (TradeColumns::default(), QuoteColumns::default());

@@ -82,7 +82,7 @@ impl Trader {
         let qty = Qty::from_raw(i64::from(self.params.qty) * (1 + (dice >> 20) as i64 % 5));
         let bps = (dice >> 30) as i64 % 20;
         let mut request = OrderRequest::market(self.instrument, side, qty);
-        match (dice >> 40) % 24 {
+        match (dice >> 40) % 48 {
             0 | 1 => {}
             2 | 3 => request.kind = OrderKind::Limit { price: away(-bps) },
             4 => request.kind = OrderKind::Stop { trigger: away(bps) },

@@ -22,7 +22,7 @@ use crate::people::People;
 use crate::setting;
 
 /// Steps of a seed.
-const STEPS: std::ops::Range<u64> = 120..400;
+const STEPS: std::ops::Range<u64> = 80..240;
 /// A finding: what was broken, and when.
 #[derive(Debug)]
 pub struct Finding(pub String);
