@@ -30,10 +30,9 @@ impl Cursor {
     /// The next record with `offset < end`.
     fn next_before(&mut self, end: u64) -> Result<Option<Stored>, BusError> {
         let mut waited = Duration::ZERO;
-        let step = Duration::from_millis(20);
+        let step = Duration::from_millis(100);
         while self.read.is_empty() {
-            // Behind the last record there may be the mark of a transaction, which takes an offset.
-            if self.place.offset >= end || self.reader.at_end() {
+            if self.place.offset >= end {
                 return Ok(None);
             }
             self.read.extend(self.reader.poll(POLL_MAX, step)?);

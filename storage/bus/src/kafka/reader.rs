@@ -28,8 +28,6 @@ pub(super) struct KafkaReader {
     topics: Vec<Places>,
     /// When partitions whose position is past their end are looked at again.
     look_again: Option<Instant>,
-    /// See [`Reader::at_end`].
-    at_end: bool,
 }
 
 struct Places {
@@ -66,10 +64,8 @@ impl KafkaReader {
         catalog: &Arc<Catalog>,
         from: &[Position],
     ) -> Result<Self, BusError> {
-        // The client tells the number of the partition and not the topic, so of one alone it is of use.
-        let at_end = if from.len() == 1 { AtEnd::Tell } else { AtEnd::Wait };
         let consumer = config
-            .consumer("tradeflow-reader", at_end)
+            .consumer("tradeflow-reader", AtEnd::Wait)
             .create_with_context(context.clone())
             .map_err(|error| context.error("read", &error))?;
         let mut reader = Self {
@@ -79,7 +75,6 @@ impl KafkaReader {
             timeout: config.timeout,
             topics: Vec::new(),
             look_again: None,
-            at_end: false,
         };
         for position in from {
             reader.set(position)?;
@@ -107,12 +102,8 @@ impl KafkaReader {
     }
 
     fn unassign(&self, topic: &Topic, partition: u32) {
-        // The client complains in its log about one that is not assigned.
-        let is_assigned = self.all().any(|(known, number, place)| {
-            known == topic && number == partition && place.state == State::Reading
-        });
-        if is_assigned && let Ok(list) = list(topic, partition, None) {
-            // Fails when it is gone by itself, which is as well.
+        if let Ok(list) = list(topic, partition, None) {
+            // Fails when it was not assigned, which is as well.
             let _ = self.consumer.incremental_unassign(&list);
         }
     }
@@ -229,7 +220,6 @@ impl Reader for KafkaReader {
                         records.push(record);
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => self.at_end = true,
                 Some(Err(error)) => match error.rdkafka_error_code() {
                     Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.out_of_range()?,
                     // Of authorisation, of a topic that was deleted, of a record that is broken.
@@ -252,7 +242,6 @@ impl Reader for KafkaReader {
 
     fn set(&mut self, position: &Position) -> Result<(), BusError> {
         let Position { topic, partition, offset } = position;
-        self.at_end = false;
         self.catalog.check(topic, *partition)?;
         self.assign(topic, *partition, *offset)?;
         let index = match self.topics.iter().position(|places| places.topic == *topic) {
@@ -277,9 +266,5 @@ impl Reader for KafkaReader {
         {
             *place = None;
         }
-    }
-
-    fn at_end(&self) -> bool {
-        self.at_end
     }
 }
