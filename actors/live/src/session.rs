@@ -136,6 +136,12 @@ impl SessionPlan {
         partition_of(self.run.cells[cell].account.id.as_str().as_bytes(), partitions)
     }
 
+    /// The cells whose accounts lie in a partition of the journal.
+    pub fn cells_in(&self, partition: u32, partitions: u32) -> Vec<usize> {
+        let cells = 0..self.run.cells.len();
+        cells.filter(|cell| self.journal_partition(*cell, partitions) == partition).collect()
+    }
+
     /// The instrument with this symbol.
     pub fn instrument(&self, symbol: &str) -> Option<InstrumentId> {
         let index = self.run.instruments.iter().position(|i| i.symbol.as_str() == symbol)?;

@@ -209,13 +209,15 @@ impl Watch {
 
     /// Looks at everything now and then until something is so.
     fn follow(&mut self, node: &Node, feed: &FeedRig, so: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
+        let followers = node.plan().run.cells.len() as f64 / node.plan().run.instruments.len() as f64;
         while !so(self) {
             let halted = node.cells().iter().find_map(|cell| cell.halted());
             ensure!(halted.is_none(), "a cell is halted: {halted:?}");
             ensure!(node.is_running(), "the node has ended");
             if let Some((since, _)) = self.since {
                 self.samples.push((since.elapsed().as_secs_f64(), resident_mib()));
-                self.backlog = self.backlog.max(feed.counts().received.saturating_sub(events(node)));
+                let handled = (events(node) as f64 / followers) as u64;
+                self.backlog = self.backlog.max(feed.counts().received.saturating_sub(handled));
             }
             std::thread::sleep(SAMPLE_EVERY);
         }
