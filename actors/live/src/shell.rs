@@ -207,7 +207,7 @@ impl CellShell {
     fn written(&mut self, answer: Result<Written, BusError>, writing: Writing) {
         let written = match answer {
             Ok(written) => written,
-            Err(error) => return self.halt(&format!("the journal can't be written: {error}")),
+            Err(error) => return self.unwritable("the journal", &error),
         };
         let Some(host) = &mut self.host else { return };
         let (mut orders, mut fills, mut journal) = (None, None, None);
@@ -251,6 +251,15 @@ impl CellShell {
         }
         self.status.note_handled(&handled);
         self.outbox.extend(handled.records);
+    }
+
+    /// What a cell writes is not taken. When the bus is away, the node is to end, so that its next start, or another node,
+    /// goes on with what was written.
+    fn unwritable(&mut self, what: &str, error: &BusError) {
+        self.halt(&format!("{what} can't be written: {error}"));
+        if matches!(error, BusError::Unavailable { .. }) {
+            self.status.note_unwritable();
+        }
     }
 
     /// The cell can't go on: what it broke is said, and its account trades no more until a person looks.
@@ -302,7 +311,7 @@ impl CellShell {
             shell.in_flight = false;
             shell.status.note_snapshot(started.elapsed());
             if let Err(error) = answer {
-                return shell.halt(&format!("the snapshot can't be written: {error}"));
+                return shell.unwritable("the snapshot", &error);
             }
             let Some(host) = &mut shell.host else { return };
             host.snapshot_written();
