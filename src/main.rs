@@ -4,8 +4,10 @@ mod backtest;
 mod catalog;
 mod fetch;
 mod import;
+mod live;
 mod sample;
 mod serve;
+mod status;
 mod strategies;
 mod vendor;
 
@@ -38,7 +40,15 @@ enum Command {
     /// Lists the strategies and their parameters.
     Strategies(strategies::Args),
     /// Runs a node: live data, paper accounts, strategies.
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
+    /// Lists the sessions of a node.
+    Sessions(live::sessions::Args),
+    /// Replays a session and compares every order, fill and balance.
+    Verify(live::verify::Args),
+    /// Replays a session with other parameters from some instant on.
+    Fork(live::fork::Args),
+    /// Shows what a node does: feeds, quotes, accounts, positions.
+    Status(status::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,7 +61,11 @@ fn main() -> ExitCode {
         Command::Sample(args) => sample::run(args),
         Command::Vendor(args) => vendor::run(*args),
         Command::Strategies(args) => strategies::run(args),
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Sessions(args) => live::sessions::run(args),
+        Command::Verify(args) => live::verify::run(args),
+        Command::Fork(args) => live::fork::run(args),
+        Command::Status(args) => status::run(args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {}", told(&error));

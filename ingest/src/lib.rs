@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `feed.rs` | [`Feed`], [`Update`], [`Sink`]: what a vendor's client is and what it reports |
 //! | `watchlist.rs` | what is subscribed |
+//! | `backoff.rs` | pauses between tries |
+//! | `calls.rs` | requests within the limits of a vendor, and again |
 //! | `clock.rs` | the time that a node goes by |
 //! | `secret.rs` | API keys that never show themselves |
 //! | `normalise/` | [`normalise::Normaliser`]: what vendors report becomes market data; what is left out is counted |
@@ -20,8 +22,10 @@
 //! | `vendor/` | what the local vendor servers share: market, misbehaviour, HTTP |
 
 pub mod alphavantage;
+mod backoff;
 pub mod bars;
 pub mod binance;
+mod calls;
 pub mod clock;
 pub mod feed;
 pub mod finnhub;

@@ -66,10 +66,10 @@ fn tick_record(topics: &Topics, partitions: u32, instrument: &Instrument, rows: 
 }
 
 /// The published bars of each series, in order.
-fn published(bus: &Memory, topics: &Topics, specs: &[BarSeries]) -> Vec<Vec<Bar>> {
+fn published(bus: &MemoryBus, topics: &Topics, specs: &[BarSeries]) -> Vec<Vec<Bar>> {
     let mut found: Vec<Vec<Bar>> = vec![Vec::new(); specs.len()];
     for partition in 0..bus.partitions(&topics.bars).unwrap() {
-        for stored in bus.0.all(&topics.bars, partition) {
+        for stored in all(bus, &topics.bars, partition) {
             let record = BarsRecord::decode(&stored.value.unwrap()).unwrap();
             let index = specs.iter().position(|spec| {
                 spec.instrument.symbol == record.symbol
@@ -94,7 +94,7 @@ fn bursts(dice: &Dice, count: u64, ordered: bool) -> Vec<Columns> {
     let mut second = 0;
     let mut records = Vec::new();
     for _ in 0..count {
-        second += i64::try_from([0, 0, 1, 2, 70][dice.roll(5) as usize]).unwrap();
+        second += [0, 0, 1, 2, 70][dice.roll(5) as usize];
         let rows = 1 + dice.roll(6);
         let mut times: Vec<i64> =
             (0..rows).map(|_| second * SECOND + dice.roll(10) as i64 * SECOND / 10).collect();
@@ -159,7 +159,7 @@ proptest! {
         // Bars not counted in time want their ticks in order.
         let of_a = bursts(&dice, 120, false);
         let of_b = bursts(&dice, 120, true);
-        let bus = Memory::new(&topics, 2);
+        let bus = memory_bus(&topics, 2);
         let clock = SetClock::at(Timestamp::from_nanos(0));
         let mut feed = of_a.iter().zip(&of_b).flat_map(|(x, y)| [(&a, x), (&b, y)]);
         let mut publish = |count: usize| {
@@ -199,7 +199,7 @@ proptest! {
 #[test]
 fn the_clock_closes_a_bar_after_its_grace_and_late_ticks_leave_it_as_it_was() {
     let topics = Topics::new("");
-    let bus = Memory::new(&topics, 1);
+    let bus = memory_bus(&topics, 1);
     let instrument = crypto("AAA");
     let specs = [spec(&instrument, "1m", PriceType::Last)];
     let clock = SetClock::at(Timestamp::from_nanos(0));
@@ -248,7 +248,7 @@ fn the_clock_closes_a_bar_after_its_grace_and_late_ticks_leave_it_as_it_was() {
 #[test]
 fn ticks_that_retention_took_leave_out_the_unfinished_bar_and_are_counted() {
     let topics = Topics::new("");
-    let bus = Memory::new(&topics, 1);
+    let bus = memory_bus(&topics, 1);
     let instrument = crypto("AAA");
     let specs = [spec(&instrument, "1m", PriceType::Last)];
     let mut made = BTreeMap::new();
@@ -275,7 +275,7 @@ fn ticks_that_retention_took_leave_out_the_unfinished_bar_and_are_counted() {
         let record = tick_record(&topics, 1, &instrument, Columns::Trades(c));
         bus.publish(vec![record], Durability::Process).wait().unwrap();
     }
-    bus.0.trim(&topics.trades, 0, 60);
+    bus.trim(&topics.trades, 0, 60);
     let maker = start(bus.clone(), &topics, &specs, &clock);
     wait_for("the eleventh", || published(&bus, &topics, &specs)[0].len() == 10);
     maker.stop();

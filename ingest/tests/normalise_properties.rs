@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rust_decimal::Decimal;
-use support::{MemoryBus, Mode, bench, coin, ms, symbol};
+use support::{Mode, SwitchedBus, bench, coin, ms, symbol};
 use tradeflow_ingest::publish::Level;
 use tradeflow_ingest::{Sink, Update};
 use tradeflow_model::market::Aggressor;
@@ -93,7 +93,7 @@ fn raw(value: Decimal, scale: u8) -> i64 {
 }
 
 /// Each row on the bus is the update that was received at its time: all are received at different times.
-fn check_rows(bus: &MemoryBus, sent: &BTreeMap<i64, Update>) -> u64 {
+fn check_rows(bus: &SwitchedBus, sent: &BTreeMap<i64, Update>) -> u64 {
     let mut rows = 0;
     for record in bus.trades() {
         for row in 0..record.price.len() {

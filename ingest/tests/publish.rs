@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use support::{MemoryBus, Mode, bench, coin, until};
+use support::{Mode, SwitchedBus, bench, coin, until};
 use tokio_util::sync::CancellationToken;
 use tradeflow_bus::{BusError, Topics};
 use tradeflow_ingest::Sink;
@@ -193,7 +193,7 @@ fn what_is_left_at_the_end_is_counted() {
 
 #[test]
 fn topics_must_be_there() {
-    let bus = Arc::new(MemoryBus::default());
+    let bus = Arc::new(SwitchedBus::default());
     let counters = Counters::new("test", Arc::default());
     let refused = Publisher::new(bus, &Topics::new("other."), &Pressure::default(), counters);
     assert!(

@@ -52,7 +52,7 @@ proptest! {
         let dice = Dice::new(seed);
         let topics = Topics::new("t.");
         let instruments = [crypto("AAA"), crypto("BBB"), crypto("CC-C")];
-        let bus = Memory::new(&topics, PARTITIONS);
+        let bus = memory_bus(&topics, PARTITIONS);
         let folder = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(folder.path().to_str().unwrap()).unwrap();
         let mut stream = Stream::new(&instruments, PARTITIONS, &topics);
@@ -88,11 +88,37 @@ proptest! {
     }
 }
 
+/// Segments are joined and the joined ones deleted while readers are at it: they see all, or none of that.
+#[test]
+fn what_is_recorded_is_read_while_it_is_joined() {
+    let topics = Topics::new("");
+    let instruments = [crypto("AAA")];
+    let bus = memory_bus(&topics, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(folder.path().to_str().unwrap()).unwrap();
+    let dice = Dice::new(8);
+    let mut stream = Stream::new(&instruments, 1, &topics);
+    let recorder = start(bus.clone(), &topics, &catalog, config(&instruments, 0, 1_000));
+    let mut published = 0;
+    while recorder.status().flushes.load(Ordering::Relaxed) < 100 {
+        published += 5;
+        bus.publish(stream.of_trades(&dice, 5), Durability::Process).wait().unwrap();
+        // A new one each time: nothing is remembered.
+        let recorded = Recorded::new(catalog.clone(), "bus-1");
+        let through = recorded.through(&topics.trades, 0).unwrap().unwrap_or_default();
+        let found = recorded.records(&topics.trades, 0, 0..through).unwrap();
+        assert_eq!(found.len() as u64, through);
+    }
+    wait_for("all records", || is_recorded(&bus, &topics, &catalog, 1));
+    assert_eq!(recorder.status().records.load(Ordering::Relaxed), published);
+    recorder.stop();
+}
+
 #[test]
 fn a_record_that_cannot_be_read_is_set_aside_and_blocks_nothing() {
     let topics = Topics::new("");
     let instruments = [crypto("AAA")];
-    let bus = Memory::new(&topics, 1);
+    let bus = memory_bus(&topics, 1);
     let catalog = memory();
     let dice = Dice::new(1);
     let mut stream = Stream::new(&instruments, 1, &topics);
@@ -106,7 +132,7 @@ fn a_record_that_cannot_be_read_is_set_aside_and_blocks_nothing() {
     assert_eq!(recorder.status().poison.load(Ordering::Relaxed), 1);
     recorder.stop();
     compare(&bus, &topics, &catalog, 1);
-    let letters = bus.0.all(&topics.dead_letters, 0);
+    let letters = all(&bus, &topics.dead_letters, 0);
     let letter: DeadLetter = decode("dead-letters", letters[0].value.as_deref().unwrap()).unwrap();
     assert_eq!((letter.topic.as_str(), letter.offset, letters.len()), ("md.trades.v1", 5, 1));
     // Its offset is covered, and holds nothing.
@@ -120,7 +146,7 @@ fn another_bus_under_the_same_name_is_refused_and_told_apart_by_its_records() {
     let instruments = [crypto("AAA")];
     let catalog = memory();
     let fill = |seed: u64, count: usize| {
-        let bus = Memory::new(&topics, 1);
+        let bus = memory_bus(&topics, 1);
         let mut stream = Stream::new(&instruments, 1, &topics);
         bus.publish(stream.of_trades(&Dice::new(seed), count), Durability::Process).wait().unwrap();
         bus
@@ -154,7 +180,7 @@ fn another_bus_under_the_same_name_is_refused_and_told_apart_by_its_records() {
 fn what_retention_took_is_counted_and_named_when_it_is_asked_for() {
     let topics = Topics::new("");
     let instruments = [crypto("AAA")];
-    let bus = Memory::new(&topics, 1);
+    let bus = memory_bus(&topics, 1);
     let catalog = memory();
     let dice = Dice::new(7);
     let mut stream = Stream::new(&instruments, 1, &topics);
@@ -166,7 +192,7 @@ fn what_retention_took_is_counted_and_named_when_it_is_asked_for() {
     wait_for("all records", || is_recorded(&bus, &topics, &catalog, 1));
     recorder.stop();
     publish(10);
-    bus.0.trim(&topics.trades, 0, 14);
+    bus.trim(&topics.trades, 0, 14);
     let recorder = start(bus.clone(), &topics, &catalog, config(&instruments, 5, 1_000));
     wait_for("all records", || is_recorded(&bus, &topics, &catalog, 1));
     assert_eq!(recorder.status().lost.load(Ordering::Relaxed), 4);
@@ -182,7 +208,7 @@ fn what_retention_took_is_counted_and_named_when_it_is_asked_for() {
 fn a_damaged_file_is_named_its_rows_are_kept_and_others_go_on() {
     let topics = Topics::new("");
     let instruments = [crypto("AAA"), crypto("BBB")];
-    let bus = Memory::new(&topics, 1);
+    let bus = memory_bus(&topics, 1);
     let folder = tempfile::tempdir().unwrap();
     let catalog = Catalog::open(folder.path().to_str().unwrap()).unwrap();
     let dice = Dice::new(3);
@@ -219,7 +245,7 @@ fn a_damaged_file_is_named_its_rows_are_kept_and_others_go_on() {
 fn a_store_that_refuses_stops_reading_says_so_and_goes_on_when_it_takes_writes_again() {
     let topics = Topics::new("");
     let instruments = [crypto("AAA")];
-    let bus = Memory::new(&topics, 1);
+    let bus = memory_bus(&topics, 1);
     let folder = tempfile::tempdir().unwrap();
     let catalog = Catalog::open(folder.path().to_str().unwrap()).unwrap();
     let dice = Dice::new(4);
@@ -241,7 +267,7 @@ fn a_store_that_refuses_stops_reading_says_so_and_goes_on_when_it_takes_writes_a
 #[test]
 fn an_instrument_without_a_definition_is_kept_in_the_order_of_the_bus_alone() {
     let topics = Topics::new("");
-    let bus = Memory::new(&topics, 1);
+    let bus = memory_bus(&topics, 1);
     let catalog = memory();
     let unknown = crypto("NEW");
     let mut stream = Stream::new(&[unknown], 1, &topics);
@@ -260,7 +286,7 @@ fn an_instrument_without_a_definition_is_kept_in_the_order_of_the_bus_alone() {
 fn a_busy_day_lies_in_few_files_and_in_one_after_a_stop() {
     let topics = Topics::new("");
     let instruments = [crypto("AAA")];
-    let bus = Memory::new(&topics, 1);
+    let bus = memory_bus(&topics, 1);
     let catalog = memory();
     let dice = Dice::new(6);
     let mut stream = Stream::new(&instruments, 1, &topics);

@@ -16,7 +16,7 @@ use tradeflow_live::host::Sources;
 use tradeflow_model::Timestamp;
 use tradeflow_model::plan::{CellPlan, RunPlan, StrategyPlan};
 
-use super::Place;
+use super::StoredPlace;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     account: Option<String>,
     #[command(flatten)]
-    place: Place,
+    place: StoredPlace,
     /// Folder under which the results go [default: results in the node's folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -70,7 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let fork = Fork { at: args.at, strategy: after.clone() };
 
     let happened = replay(&opened.sources, &plan, cell, None, |_| Ok(()))?;
-    let out = args.out.clone().unwrap_or_else(|| args.place.data.join("results"));
+    let out = args.out.clone().unwrap_or_else(|| opened.config.data_folder().join("results"));
     let end = happened.cell().paper().now();
     let results = Arc::new(results_plan(&plan, cell, &after, end));
     let summary = with_results(&results, &format!("session {}", plan.id), &out, |sink| {
@@ -181,7 +181,8 @@ fn changed(before: &StrategyPlan, kind: Option<&str>, set: &[String]) -> anyhow:
         params = known.clone();
     }
     for pair in set {
-        let (name, value) = pair.split_once('=').with_context(|| format!("--set {pair}: must be name=value"))?;
+        let (name, value) =
+            pair.split_once('=').with_context(|| format!("--set {pair}: must be name=value"))?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
         params.insert(name.trim().to_owned(), value);
     }

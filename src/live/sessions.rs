@@ -2,17 +2,17 @@
 
 use std::process::ExitCode;
 
-use comfy_table::{Table, presets};
+use comfy_table::{Table, presets::NOTHING};
 use serde_json::json;
 use tradeflow_live::{SessionState, node};
 
-use super::Place;
+use super::StoredPlace;
 
 /// Lists the sessions of a node.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    place: Place,
+    place: StoredPlace,
     /// Print JSON on standard output
     #[arg(long)]
     json: bool,
@@ -44,7 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    table.load_style(NOTHING);
     table.set_header(["session", "state", "started", "ended", "engine", "accounts"]);
     for session in &known {
         let state = match session.state {

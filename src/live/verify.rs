@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tradeflow_live::verify::{AccountVerdict, Verified, verify};
 
-use super::Place;
+use super::StoredPlace;
 
 /// Proves that a session did what its journal leads to: replays it and compares every order, fill and balance.
 ///
@@ -14,7 +14,7 @@ pub struct Args {
     /// The session: its id, the beginning of it, or `last`
     session: String,
     #[command(flatten)]
-    place: Place,
+    place: StoredPlace,
     /// Print JSON on standard output
     #[arg(long)]
     json: bool,

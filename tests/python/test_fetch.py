@@ -3,22 +3,20 @@ is served and the one that was fetched hold the same prices, splits and dividend
 
 import json
 import os
-import select
-import signal
 import subprocess
-import urllib.request
-from contextlib import contextmanager
+import time
+from urllib.parse import quote
 
 import polars
 import pytest
 
 from conftest import BINARY, backtest, tradeflow_ok
+from vendors import PATIENCE, vendor
 
 SYMBOL = "SAMPLE-EQ"
 # Half a year with two dividends and, at the new year, a split; the last month of it in minutes too.
 SPAN = ("2019-06-01", "2020-01-16")
 KEY = "s3cret/KEY+1"
-PATIENCE = 60
 
 
 @pytest.fixture(scope="module")
@@ -28,27 +26,10 @@ def served(tmp_path_factory):
     return folder
 
 
-@contextmanager
-def vendor(*arguments):
-    """The address of a local vendor, which ends with the block and says nothing in vain."""
-    command = [str(BINARY), "vendor", *map(str, arguments)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
-        assert ready, "the vendor printed no address"
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:"), f"{address} {process.stderr.read() if process.poll() else ''}"
-        yield address
-    finally:
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, errors
-
-
-def fetch(name, address, interval, folder, key=KEY):
-    command = ["fetch", name, SYMBOL, "--from", SPAN[0], "--to", SPAN[1], "--interval", interval]
+def fetch(name, address, interval, folder, key=KEY, symbol=SYMBOL, span=SPAN):
+    command = ["fetch", name, symbol, "--from", span[0], "--to", span[1], "--interval", interval]
     command += ["--base-url", address, "--catalog", str(folder), "--json"]
-    environment = {**os.environ, "TRADEFLOW_ALPHAVANTAGE_KEY": key}
+    environment = {**os.environ, f"TRADEFLOW_{name.upper()}_KEY": key}
     done = subprocess.run(
         [str(BINARY), *command], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
     )
@@ -76,14 +57,16 @@ def run(folder):
     summary = backtest(
         *("--catalog", folder, "--symbol", SYMBOL, "--interval", "1d", "--strategy", "sma_cross"),
         *("--set", "fast=5", "--set", "slow=20", "--set", "direction=long", "--size", "100", "--cash", "1000000"),
-        cwd=folder,
+        # A vendor knows nothing of an instrument's fees and ticks.
+        *("--fee-bps", 0, "--slippage", "none"),
+        cwd=folder.parent,
     )
     return summary["bars"], summary["trades"], summary["final_equity"]
 
 
 def test_days_of_yahoo_are_those_that_were_traded(served, tmp_path):
-    with vendor("yahoo", "--data", served, "--refuse-next", 1) as address:
-        done, report = fetch("yahoo", address, "1d", tmp_path)
+    with vendor("yahoo", "--data", served, "--refuse-next", 1) as local:
+        done, report = fetch("yahoo", local.http, "1d", tmp_path)
         assert done.returncode == 0, done.stderr
         assert bars(tmp_path, "1d").equals(bars(served, "1d"))
         assert actions(tmp_path) == actions(served)
@@ -91,18 +74,17 @@ def test_days_of_yahoo_are_those_that_were_traded(served, tmp_path):
         assert report["added"] == bars(served, "1d").height and report["actions_added"] == 3
 
         # What the server says of itself: adjusted for the split, as Yahoo does.
-        url = f"{address}/v8/finance/chart/{SYMBOL}?period1=1559347200&period2=1579132800&interval=1d&events=div%7Csplit"
-        with urllib.request.urlopen(url) as reply:
-            chart = json.load(reply)["chart"]["result"][0]
+        chart = local.get(f"/v8/finance/chart/{SYMBOL}?period1=1559347200&period2=1579132800&interval=1d&events=div%7Csplit")
+        chart = chart["chart"]["result"][0]
         closes = [float(close) for close in bars(tmp_path, "1d")["close"]]
         split = next(iter(chart["events"]["splits"].values()))
         adjusted = chart["indicators"]["quote"][0]["close"]
-        for close, time, theirs in zip(closes, chart["timestamp"], adjusted, strict=True):
-            ratio = split["numerator"] / split["denominator"] if time < split["date"] else 1
+        for close, opened, theirs in zip(closes, chart["timestamp"], adjusted, strict=True):
+            ratio = split["numerator"] / split["denominator"] if opened < split["date"] else 1
             assert close / ratio == pytest.approx(theirs, rel=1e-6)
 
         before = contents(tmp_path)
-        again, report = fetch("yahoo", address, "1d", tmp_path)
+        again, report = fetch("yahoo", local.http, "1d", tmp_path)
         assert again.returncode == 0 and "nothing to fetch" in again.stderr
         assert report["pieces"] == 0 and contents(tmp_path) == before
     assert run(tmp_path) == run(served)
@@ -110,30 +92,93 @@ def test_days_of_yahoo_are_those_that_were_traded(served, tmp_path):
 
 
 def test_minutes_of_alpha_vantage_go_on_after_the_days_quota(served, tmp_path):
-    with vendor("alphavantage", "--data", served, "--premium", "--key", KEY, "--per-day", 7) as address:
-        done, report = fetch("alphavantage", address, "1m", tmp_path)
+    with vendor("alphavantage", "--data", served, "--premium", "--key", KEY, "--per-day", 8) as local:
+        done, report = fetch("alphavantage", local.http, "1m", tmp_path)
         assert done.returncode == 1
         assert "tomorrow" in report["error"] and "***" in report["error"]
-        assert (report["pieces"], report["left"]) == (7, 1)
+        # Requests are months of New York, where the first begins in the evening of May.
+        assert (report["pieces"], report["left"]) == (8, 1)
         part = bars(tmp_path, "1m")
         whole = bars(served, "1m")
         assert 0 < part.height < whole.height
         assert part.equals(whole.head(part.height))
-    with vendor("alphavantage", "--data", served, "--premium", "--key", KEY) as address:
-        done, report = fetch("alphavantage", address, "1m", tmp_path)
+    with vendor("alphavantage", "--data", served, "--premium", "--key", KEY) as local:
+        done, report = fetch("alphavantage", local.http, "1m", tmp_path)
         assert done.returncode == 0, done.stderr
         assert report["pieces"] == 1 and report["unchanged"] == 0
         assert bars(tmp_path, "1m").equals(whole)
-        done, _ = fetch("alphavantage", address, "1d", tmp_path)
+        done, _ = fetch("alphavantage", local.http, "1d", tmp_path)
         assert done.returncode == 0, done.stderr
         assert bars(tmp_path, "1d").equals(bars(served, "1d")) and actions(tmp_path) == actions(served)
-        done, report = fetch("alphavantage", address, "1d", tmp_path, key="wr0ng")
+        done, report = fetch("alphavantage", local.http, "1d", tmp_path, key="wr0ng")
         assert done.returncode == 0 and report["pieces"] == 0, "nothing is missing, so nobody is asked"
 
 
+# The last day is served once more, and over in a moment: the catalog is history then, with that day's bars made of its
+# ticks, or of the minutes that stand for them.
+FAST = ("--speed", 1_000_000)
+
+
+def until(is_over):
+    deadline = time.monotonic() + PATIENCE
+    while not is_over():
+        assert time.monotonic() < deadline, "the day goes on"
+
+
+@pytest.fixture(scope="module")
+def coin(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("coin")
+    tradeflow_ok("sample", "--symbols", "SAMPLE-BTC", "--ticks", "--from", "2024-01-02", "--to", "2024-01-05", "--catalog", folder)
+    return folder
+
+
+def hours(minutes):
+    """Hours made of minutes."""
+    prices = [polars.col("open").first(), polars.col("high").max(), polars.col("low").min(), polars.col("close").last()]
+    made = minutes.group_by_dynamic("ts_open", every="1h").agg(*prices, polars.col("volume").sum())
+    return made.with_columns(ts_event=polars.col("ts_open") + polars.duration(hours=1)).select(minutes.columns)
+
+
+def test_klines_of_binance_are_those_of_the_catalog(coin, tmp_path):
+    what = {"symbol": "SAMPLEBTCUSDT", "span": ("2024-01-02", "2024-01-05")}
+    with vendor("binance", "--data", coin, *FAST) as local:
+        end = bars(coin, "1m")["ts_event"].max().timestamp()
+        until(lambda: local.get("/api/v3/time")["serverTime"] >= end * 1_000)
+        local.switch(refuse_next=1, fail_next=1)
+        for interval, expected in [("1m", bars(coin, "1m")), ("1h", hours(bars(coin, "1m")))]:
+            done, report = fetch("binance", local.http, interval, tmp_path, **what)
+            assert done.returncode == 0, done.stderr
+            assert expected.height == report["added"] == {"1m": 3 * 1440, "1h": 72}[interval]
+            assert bars(tmp_path, interval).equals(expected)
+            before = contents(tmp_path)
+            again, report = fetch("binance", local.http, interval, tmp_path, **what)
+            assert again.returncode == 0 and "nothing to fetch" in again.stderr
+            assert report["pieces"] == 0 and contents(tmp_path) == before
+
+
+def test_candles_of_finnhub_are_those_of_the_catalog_and_want_a_paid_plan(served, tmp_path):
+    flags = ("--data", served, "--key", KEY, *FAST)
+    with vendor("finnhub", *flags) as local:
+        done, report = fetch("finnhub", local.http, "1m", tmp_path)
+        assert done.returncode == 1 and "plan" in report["error"]
+        done, report = fetch("finnhub", local.http, "1m", tmp_path, key="wr0ng-key")
+        assert done.returncode == 1 and "refuses the key" in report["error"]
+        assert not (tmp_path / "kind=bar").exists()
+    with vendor("finnhub", *flags, "--premium") as local:
+        last = bars(served, "1m")["ts_open"].max().timestamp()
+        until(lambda: local.get(f"/api/v1/quote?symbol={SYMBOL}&token={quote(KEY, safe='')}")["t"] > last)
+        done, report = fetch("finnhub", local.http, "1m", tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert bars(tmp_path, "1m").equals(bars(served, "1m"))
+        assert report["added"] == bars(served, "1m").height > 5_000
+        before = contents(tmp_path)
+        again, report = fetch("finnhub", local.http, "1m", tmp_path)
+        assert again.returncode == 0 and report["pieces"] == 0 and contents(tmp_path) == before
+
+
 def test_a_wrong_key_is_told_and_a_missing_one_too(served, tmp_path):
-    with vendor("alphavantage", "--data", served, "--key", KEY) as address:
-        done, report = fetch("alphavantage", address, "1d", tmp_path, key="wr0ng-key")
+    with vendor("alphavantage", "--data", served, "--key", KEY) as local:
+        done, report = fetch("alphavantage", local.http, "1d", tmp_path, key="wr0ng-key")
         assert done.returncode == 1 and "TRADEFLOW_ALPHAVANTAGE_KEY" in report["error"]
         assert not (tmp_path / "kind=bar").exists()
     command = [str(BINARY), "fetch", "alphavantage", SYMBOL, "--from", SPAN[0], "--key-env", "NO_SUCH_KEY"]

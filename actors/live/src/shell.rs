@@ -109,6 +109,7 @@ struct Writing {
     /// The topics of its records: which are outputs.
     kinds: Vec<Kind>,
     cause: Option<Timestamp>,
+    started: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -160,7 +161,8 @@ impl CellShell {
                 turn = Some(taken);
             }
             let kinds = records.iter().map(|record| self.kind(record)).collect();
-            let writing = Writing { turn, kinds, cause: self.outbox_cause.take() };
+            let cause = self.outbox_cause.take();
+            let writing = Writing { turn, kinds, cause, started: Instant::now() };
             self.write(records, writing, ctx);
         }
     }
@@ -222,6 +224,7 @@ impl CellShell {
             let fills = writing.kinds.iter().filter(|kind| **kind == Kind::Fills).count();
             self.status.note_fills(self.shared.clock.now().as_nanos() - cause.as_nanos(), fills as u64);
         }
+        self.status.note_journal(writing.started.elapsed());
         let (Some(turn), Some(offset)) = (writing.turn, journal) else { return };
         let cause = turn.received();
         let result = catch_unwind(AssertUnwindSafe(|| host.handle(turn, offset)));
@@ -327,6 +330,7 @@ impl Handler<Deliver> for CellShell {
     type Result = ();
 
     fn handle(&mut self, Deliver(chunks): Deliver, ctx: &mut Self::Context) {
+        self.status.note_taken();
         let Some(host) = &mut self.host else { return };
         for chunk in chunks {
             host.offer(Pending::Market(chunk));
@@ -353,6 +357,7 @@ impl Handler<Instruct> for CellShell {
     type Result = ();
 
     fn handle(&mut self, instruct: Instruct, ctx: &mut Self::Context) {
+        self.status.note_taken();
         let Some(host) = &mut self.host else { return };
         let now = self.shared.clock.now();
         let warm_ups = self.warm_ups.get_or_insert_with(|| WarmUps::new(&self.shared.sources, host.plan()));

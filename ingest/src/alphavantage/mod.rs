@@ -26,7 +26,8 @@ use tradeflow_model::calendar::Calendar;
 use tradeflow_model::time::NANOS_PER_DAY;
 use tradeflow_model::{AssetClass, Interval, Timestamp};
 
-use crate::history::{Answer, Ask, Calls, Cut, History, HistoryError, Http, Piece, Rate, Reach, Retry};
+use crate::calls::Calls;
+use crate::history::{Answer, Ask, Cut, History, HistoryError, Http, Piece, Rate, Reach, Retry};
 use crate::secret::Secret;
 
 pub use errors::classify;

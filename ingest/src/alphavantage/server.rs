@@ -26,7 +26,7 @@ use tradeflow_model::time::NANOS_PER_DAY;
 use tradeflow_model::{Bar, Instrument, Interval, Timestamp};
 
 use crate::secret::Secret;
-use crate::vendor::{Control, Fault, Market, Misbehaviour, Server, Window, bars};
+use crate::vendor::{Control, Fault, Market, Misbehaviour, Server, Window, actions, bars};
 
 const BURST: &str = "Thank you for using Alpha Vantage! Please consider spreading out your free API requests more \
      sparingly (1 request per second). You may subscribe to any of the premium plans at \
@@ -95,7 +95,7 @@ pub async fn start(
 
 fn faulty(fault: Fault) -> Response {
     match fault {
-        Fault::Refuse => information(BURST),
+        Fault::Refuse => *information(BURST),
         Fault::Fail => {
             let html = [(header::CONTENT_TYPE, "text/html")];
             (StatusCode::SERVICE_UNAVAILABLE, html, "<html>Service Unavailable</html>").into_response()
@@ -107,22 +107,25 @@ fn answer(value: &Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
-fn information(text: &str) -> Response {
-    answer(&json!({ "Information": text }))
+/// Boxed, as it is the rarer half of most results.
+type Refusal = Box<Response>;
+
+fn information(text: &str) -> Refusal {
+    Box::new(answer(&json!({ "Information": text })))
 }
 
-fn error_message(text: &str) -> Response {
-    answer(&json!({ "Error Message": text }))
+fn error_message(text: &str) -> Refusal {
+    Box::new(answer(&json!({ "Error Message": text })))
 }
 
 type Parameters = BTreeMap<String, String>;
 
 async fn query(State(vendor): State<Arc<Vendor>>, Query(parameters): Query<Parameters>) -> Response {
-    vendor.answer(&parameters).await.unwrap_or_else(|refusal| refusal)
+    vendor.answer(&parameters).await.unwrap_or_else(|refusal| *refusal)
 }
 
 impl Vendor {
-    async fn answer(&self, parameters: &Parameters) -> Result<Response, Response> {
+    async fn answer(&self, parameters: &Parameters) -> Result<Response, Refusal> {
         let get = |name: &str| parameters.get(name).map_or("", String::as_str);
         let key = get("apikey");
         if !self.options.keys.iter().any(|known| known.expose() == key) {
@@ -151,7 +154,7 @@ impl Vendor {
     }
 
     /// Counts a request against the limits of the day and the second.
-    fn count(&self, key: &str) -> Result<(), Response> {
+    fn count(&self, key: &str) -> Result<(), Refusal> {
         let is_over = |window: &Option<Mutex<Window>>| {
             window
                 .as_ref()
@@ -171,7 +174,7 @@ impl Vendor {
         Ok(())
     }
 
-    fn instrument(&self, parameters: &Parameters, function: &str) -> Result<&Instrument, Response> {
+    fn instrument(&self, parameters: &Parameters, function: &str) -> Result<&Instrument, Refusal> {
         let asked = parameters
             .get("symbol")
             .map_or(String::new(), |symbol| symbol.to_ascii_uppercase().replace('.', "-"));
@@ -190,12 +193,12 @@ impl Vendor {
         interval: Interval,
         from: Timestamp,
         to: Timestamp,
-    ) -> Result<Vec<Bar>, Response> {
+    ) -> Result<Vec<Bar>, Refusal> {
         let found = bars(&self.market, &symbol.symbol, interval, from, to).await;
-        found.map_err(|why| (StatusCode::INTERNAL_SERVER_ERROR, why).into_response())
+        found.map_err(|why| Box::new((StatusCode::INTERNAL_SERVER_ERROR, why).into_response()))
     }
 
-    async fn intraday(&self, parameters: &Parameters) -> Result<Response, Response> {
+    async fn intraday(&self, parameters: &Parameters) -> Result<Response, Refusal> {
         let function = "TIME_SERIES_INTRADAY";
         let instrument = self.instrument(parameters, function)?;
         let invalid = || {
@@ -253,7 +256,7 @@ impl Vendor {
         Some((instant(first)?, instant(next)?))
     }
 
-    async fn daily(&self, function: &str, parameters: &Parameters) -> Result<Response, Response> {
+    async fn daily(&self, function: &str, parameters: &Parameters) -> Result<Response, Refusal> {
         let instrument = self.instrument(parameters, function)?;
         let is_full = parameters.get("outputsize").is_some_and(|size| size == "full");
         let is_adjusted = function == "TIME_SERIES_DAILY_ADJUSTED";
@@ -261,8 +264,9 @@ impl Vendor {
         // Twenty years and more; a compact answer needs no more than half a year.
         let since = if is_full { -25 * 366 } else { -200 };
         let from = now.saturating_add(since * NANOS_PER_DAY);
-        let actions = self.market.actions(&instrument.symbol, from, now);
-        let actions = actions.map_err(|why| (StatusCode::INTERNAL_SERVER_ERROR, why).into_response())?;
+        let actions = actions(&self.market, &instrument.symbol, from, now).await;
+        let actions =
+            actions.map_err(|why| Box::new((StatusCode::INTERNAL_SERVER_ERROR, why).into_response()))?;
         let mut rows = Vec::new();
         for bar in self.bars(instrument, Interval::DAY, from, now).await? {
             let mut fields = prices(instrument, &bar);
@@ -305,7 +309,7 @@ impl Vendor {
         Ok(series(parameters, &meta, "Time Series (Daily)", &rows))
     }
 
-    async fn quote(&self, parameters: &Parameters) -> Result<Response, Response> {
+    async fn quote(&self, parameters: &Parameters) -> Result<Response, Refusal> {
         let Ok(instrument) = self.instrument(parameters, "GLOBAL_QUOTE") else {
             return Ok(answer(&json!({ "Global Quote": {} })));
         };

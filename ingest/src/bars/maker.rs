@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -85,6 +86,7 @@ impl Maker {
     pub(super) fn run(self) {
         while !self.stop.is_cancelled() {
             if let Err(error) = self.session() {
+                self.status.failing.store(true, Ordering::Relaxed);
                 self.status.error(&error);
                 self.pause();
             }
@@ -115,6 +117,7 @@ impl Maker {
             }
             self.close_by_clock(&mut owned)?;
             self.publish(&mut owned, reader.as_mut())?;
+            self.status.failing.store(false, Ordering::Relaxed);
             if committed.elapsed() >= COMMIT_EVERY {
                 self.commit(&owned)?;
                 committed = Instant::now();

@@ -24,7 +24,7 @@
 mod maker;
 mod series;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub struct BarStatus {
     pub bad: AtomicU64,
     /// Unfinished bars left out because retention had taken some of their ticks.
     pub gaps: AtomicU64,
+    /// Whether the last try failed: no bars are made until the next succeeds.
+    pub failing: AtomicBool,
     /// The last error; the maker tries again by itself.
     pub last_error: Mutex<Option<String>>,
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tradeflow_model::Symbol;
 
-use super::backoff::Backoff;
 use super::connection::{Connection, End, NoConnection, connect};
 use super::subscriptions::Subscriptions;
+use crate::backoff::Backoff;
 use crate::feed::{Feed, FeedContext, FeedState};
 
 /// Where and how a client connects.
@@ -134,7 +134,7 @@ impl Client {
     async fn run(mut self) {
         let times = self.options.times;
         let stop = self.context.stop.clone();
-        let mut backoff = Backoff::new(times.first_pause, times.max_pause, times.stable, self.context.seed);
+        let mut backoff = Backoff::new(times.first_pause, times.max_pause, self.context.seed);
         self.take_watchlist();
         while stop.run_until_cancelled(self.something_to_do()).await.is_some() {
             if self.context.status.state() != FeedState::Refused {
@@ -155,18 +155,21 @@ impl Client {
                         End::Lost(why) => {
                             self.context.status.set_state(FeedState::Connecting);
                             self.failed(&why);
-                            backoff.after(since.elapsed())
+                            if since.elapsed() >= times.stable {
+                                backoff.reset();
+                            }
+                            backoff.pause()
                         }
                     }
                 }
                 Err(NoConnection::Failed(why)) => {
                     self.context.status.set_state(FeedState::Connecting);
                     self.failed(&why);
-                    backoff.after(Duration::ZERO)
+                    backoff.pause()
                 }
                 Err(NoConnection::Refused { status, retry_after }) => {
                     let least = self.refused(status, retry_after);
-                    backoff.after(Duration::ZERO).max(least)
+                    backoff.pause().max(least)
                 }
             };
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {

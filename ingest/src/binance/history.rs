@@ -8,9 +8,10 @@ use serde_json::Value;
 use tradeflow_model::time::NANOS_PER_SEC;
 use tradeflow_model::{AssetClass, Interval, IntervalUnit, Timestamp};
 
+use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::history::{
-    Answer, Ask, Calls, Cut, History, HistoryError, Http, Piece, Rate, RawBar, Reach, Reply, Retry, sample,
+    Answer, Ask, Cut, History, HistoryError, Http, Piece, Rate, RawBar, Reach, Reply, Retry, sample,
 };
 
 /// Where market data is, without the parts for trading.

@@ -8,9 +8,7 @@
 //! | `wire.rs` | the frames |
 //! | `history.rs` | klines into the catalog |
 //! | `server/` | the local server |
-//! | `backoff.rs` | how long to wait before connecting again |
 
-mod backoff;
 mod client;
 mod connection;
 mod history;

@@ -18,8 +18,9 @@ use tradeflow_model::market::Aggressor;
 use tradeflow_model::{Symbol, Timestamp};
 
 use super::FinnhubConfig;
-use super::backoff::{Backoff, Ended, Timing};
+
 use super::key::{KeyInUse, KeyLease};
+use super::pauses::{Ended, Pauses, Timing};
 use super::subscriptions::Subscriptions;
 use super::wire::{self, Frame, VendorError, WireTrade};
 use crate::feed::{Feed, FeedContext, FeedState, Update};
@@ -99,7 +100,7 @@ struct Client {
 
 impl Client {
     async fn run(&mut self) {
-        let mut backoff = Backoff::new(self.timing(), self.context.seed);
+        let mut pauses = Pauses::new(self.timing(), self.context.seed);
         self.read_watchlist();
         let stop = self.context.stop.clone();
         while !stop.is_cancelled() {
@@ -110,7 +111,7 @@ impl Client {
             if ended == Ended::Stopped {
                 break;
             }
-            let pause = backoff.after(&ended, lived);
+            let pause = pauses.after(&ended, lived);
             self.tell(&ended, pause.key_in_use, pause.delay);
             tokio::select! {
                 () = stop.cancelled() => break,

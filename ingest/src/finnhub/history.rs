@@ -77,7 +77,7 @@ fn error_of(error: RestError) -> HistoryError {
     match error {
         RestError::Refused(_) => HistoryError::Key(text),
         RestError::Entitlement { .. } => HistoryError::Plan(text),
-        RestError::RateLimited { .. } => HistoryError::RateLimited { what: text, wait: None },
+        RestError::RateLimited => HistoryError::RateLimited { what: text, wait: None },
         RestError::Unavailable(_) => HistoryError::Network(text),
         RestError::NoSuchInterval(_) => HistoryError::Unsupported(text),
         RestError::Unexpected { .. } => HistoryError::Malformed(text),

@@ -4,10 +4,10 @@
 //! |---|---|
 //! | `client.rs` | [`FinnhubSocket`]: trades from the socket, with reconnection |
 //! | `subscriptions.rs` | what was asked of the server, and what it takes |
-//! | `backoff.rs` | when to connect again; [`Timing`] |
+//! | `pauses.rs` | when to connect again; [`Timing`] |
 //! | `key.rs` | one connection a key |
 //! | `wire.rs`, `conditions.rs` | frames, and which trades set a price |
-//! | `rest.rs`, `budget.rs` | [`Rest`]: quotes and candles, within the limits of calls |
+//! | `rest.rs` | [`Rest`]: quotes and candles, within the limits of calls |
 //! | `history.rs` | [`FinnhubHistory`]: candles into the catalog |
 //! | `quotes.rs` | [`FinnhubQuotes`]: quotes at start-up, and for what the socket does not serve |
 //! | `server.rs`, `frames.rs` | the protocol on localhost |
@@ -24,23 +24,22 @@
 //! - **A quantity of zero** is a price update without a trade, and passed on as such.
 //! - **Sessions end without notice**, or go silent. Silence is told by the pings, which come once a minute.
 
-mod backoff;
-mod budget;
 mod client;
 pub mod conditions;
 mod frames;
 mod history;
 mod key;
+mod pauses;
 mod quotes;
 mod rest;
 pub mod server;
 mod subscriptions;
 pub mod wire;
 
-pub use backoff::Timing;
 pub use client::{FinnhubSocket, Served};
 pub use history::FinnhubHistory;
 pub use key::{KeyInUse, KeyLease};
+pub use pauses::Timing;
 pub use quotes::{FinnhubQuotes, Polling};
 pub use rest::{CallLimits, Candle, Candles, Page, Quote, Rest, RestError};
 

@@ -13,11 +13,10 @@
 //! | a quote of zeros | the symbol is not known |
 //! | `{"s":"no_data"}` | there are no candles |
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use reqwest::header::{HeaderMap, HeaderValue};
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -26,9 +25,9 @@ use tradeflow_model::{AssetClass, Interval, Timestamp};
 use url::Url;
 
 use super::FinnhubConfig;
-use super::budget::Budget;
-pub use super::budget::CallLimits;
 use super::wire::decimal;
+use crate::calls::{Again, Calls, Failure, Rate, Retry};
+use crate::history::with_causes;
 use crate::secret::Secret;
 
 /// The longest body that is read: a month of minutes of candles is about 3 MB.
@@ -55,12 +54,9 @@ pub enum RestError {
     },
     /// 429, again and again.
     #[error(
-        "Finnhub says that there were too many calls, after {tries} tries: lower the rate, or wait a minute"
+        "Finnhub says, again and again, that there were too many calls: lower the rate, or wait a minute"
     )]
-    RateLimited {
-        /// How often it was tried.
-        tries: u32,
-    },
+    RateLimited,
     /// 5xx, or no connection, again and again.
     #[error("Finnhub can't be reached: {0}")]
     Unavailable(String),
@@ -75,6 +71,46 @@ pub enum RestError {
     /// There are no candles of this length.
     #[error("Finnhub has no candles of {0}: it has 1m, 5m, 15m, 30m, 1h, 1d and 1w")]
     NoSuchInterval(Interval),
+}
+
+impl Failure for RestError {
+    fn again(&self) -> Again {
+        match self {
+            Self::RateLimited => Again::TooMany(None),
+            Self::Unavailable(_) => Again::Later,
+            _ => Again::Never,
+        }
+    }
+
+    fn too_far_off(_: Duration) -> Self {
+        Self::RateLimited
+    }
+}
+
+/// Limits of calls, and how patient a call is. The defaults are those of the free plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallLimits {
+    /// Calls in a minute.
+    pub per_minute: u32,
+    /// Calls in a second; 30 on every plan.
+    pub per_second: u32,
+    /// When a call is made again after 429, a server error or a broken connection. The default's pauses outlast the
+    /// minute after which the vendor counts anew.
+    pub retry: Retry,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            per_minute: 60,
+            per_second: 30,
+            retry: Retry { attempts: 4, first: seconds(30), longest: seconds(60), wait_max: seconds(120) },
+            timeout: seconds(15),
+        }
+    }
 }
 
 /// A quote: the last price and the day so far.
@@ -178,9 +214,7 @@ struct Inner {
     http: reqwest::Client,
     base: Url,
     key: Secret,
-    limits: CallLimits,
-    budget: Budget,
-    rng: Mutex<ChaCha8Rng>,
+    calls: Calls,
     rate_limited: AtomicU64,
 }
 
@@ -206,13 +240,12 @@ impl Rest {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
+        let rates = [Rate::per_minute(config.calls.per_minute), Rate::per_second(config.calls.per_second)];
         Ok(Self(Arc::new(Inner {
             http,
             base,
             key: config.key.clone(),
-            limits: config.calls,
-            budget: Budget::new(&config.calls),
-            rng: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
+            calls: Calls::new(&rates, config.calls.retry, seed),
             rate_limited: AtomicU64::new(0),
         })))
     }
@@ -269,50 +302,19 @@ impl Rest {
         let inner = &*self.0;
         let mut address = inner.base.join(path).map_err(|e| self.unexpected(path, e.to_string()))?;
         address.query_pairs_mut().extend_pairs(query);
-        let mut tries = 0;
-        loop {
-            inner.budget.take().await;
-            tries += 1;
-            let error = match self.once(path, address.clone()).await {
-                Ok(body) => return Ok(body),
-                Err(error) => error,
-            };
-            let limited = matches!(error, RestError::RateLimited { .. });
-            if limited {
+        let once = || async {
+            let answer = self.once(path, address.clone()).await;
+            if answer == Err(RestError::RateLimited) {
                 inner.rate_limited.fetch_add(1, Ordering::Relaxed);
             }
-            let again = limited || matches!(error, RestError::Unavailable(_));
-            if !again || tries > inner.limits.retries {
-                return Err(if limited { RestError::RateLimited { tries } } else { error });
-            }
-            let pause = inner.limits.retry_first.saturating_mul(2_u32.saturating_pow(tries - 1));
-            let pause = pause
-                .mul_f64(inner.rng.lock().unwrap_or_else(PoisonError::into_inner).random_range(1.0..=1.5));
-            tracing::debug!(
-                feed = "finnhub",
-                path,
-                tries,
-                pause_ms = pause.as_millis() as u64,
-                "again: {error}"
-            );
-            if limited {
-                inner.budget.block(pause).await;
-            } else {
-                tokio::time::sleep(pause).await;
-            }
-        }
+            answer
+        };
+        inner.calls.run(once).await
     }
 
     async fn once(&self, path: &str, address: Url) -> Result<String, RestError> {
         let gone = |error: reqwest::Error| {
-            // With its causes: "error sending request" alone helps nobody.
-            let error = error.without_url();
-            let mut text = error.to_string();
-            let mut cause = std::error::Error::source(&error);
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
+            let text = with_causes(&error.without_url());
             RestError::Unavailable(self.0.key.redact(&text))
         };
         let mut response = self.0.http.get(address).send().await.map_err(gone)?;
@@ -343,8 +345,8 @@ impl Rest {
             }
             401 => Err(RestError::Refused(text)),
             403 => Err(RestError::Entitlement { path: path.to_owned(), text }),
-            429 => Err(RestError::RateLimited { tries: 1 }),
-            _ if text.contains("limit reached") => Err(RestError::RateLimited { tries: 1 }),
+            429 => Err(RestError::RateLimited),
+            _ if text.contains("limit reached") => Err(RestError::RateLimited),
             500..=599 => Err(RestError::Unavailable(format!("HTTP {status} {text}").trim_end().to_owned())),
             200 if complaint.is_none() => {
                 let start = body.trim_start();

@@ -25,7 +25,7 @@ use tradeflow_model::{AssetClass, Instrument, Interval, Timestamp};
 use super::frames::Frames;
 use crate::secret::Secret;
 use crate::vendor::{
-    Control, Ended, Fault, Incoming, Market, Misbehaviour, Server, Socket, TickKind, Window,
+    Control, Ended, Fault, Incoming, Market, Misbehaviour, Server, Socket, TickKind, Window, bars,
 };
 
 /// How often what is late on purpose is looked for.
@@ -276,6 +276,7 @@ async fn command(vendor: &Vendor, socket: &mut Socket, frames: &mut Frames, text
         ("subscribe", None) => socket.reply(refuse(format!("Invalid symbol {}", command.symbol))).await,
         ("subscribe", Some(instrument)) => {
             if frames.add(&command.symbol, instrument, vendor.options.symbols_max) {
+                vendor.market.begin();
                 return Ok(());
             }
             socket.reply(refuse("Subscribing to too many symbols".into())).await
@@ -307,11 +308,11 @@ async fn quote(
     };
     let day = 86_400_000_000_000;
     let midnight = Timestamp::from_nanos(tick.ts_event.utc_day() * day);
-    let bars = |from: i64, to: Timestamp| {
+    let minutes = |from: i64, to: Timestamp| {
         let from = midnight.saturating_add(from);
-        vendor.market.bars(&instrument.symbol, Interval::MINUTE, from, to)
+        bars(&vendor.market, &instrument.symbol, Interval::MINUTE, from, to)
     };
-    let (today, before) = match (bars(0, tick.ts_event), bars(-day, midnight)) {
+    let (today, before) = match tokio::join!(minutes(0, tick.ts_event), minutes(-day, midnight)) {
         (Ok(today), Ok(before)) => (today, before),
         (Err(why), _) | (_, Err(why)) => return error(StatusCode::INTERNAL_SERVER_ERROR, &why),
     };
@@ -356,14 +357,14 @@ async fn candles(
         from = from.max(to.saturating_add(-MONTH_NANOS));
     }
     let known = params.symbol.as_deref().and_then(|symbol| vendor.symbols.get(symbol));
-    let bars = match known {
+    let found = match known {
         None => Ok(Vec::new()),
-        // The end is part of it.
         Some(instrument) => {
-            vendor.market.bars(&instrument.symbol, interval, from, to.saturating_add(1_000_000_000))
+            let end = to.saturating_add(1_000_000_000); // it is part of what is asked for
+            bars(&vendor.market, &instrument.symbol, interval, from, end).await
         }
     };
-    let (instrument, bars) = match (known, bars) {
+    let (instrument, bars) = match (known, found) {
         (_, Err(why)) => return error(StatusCode::INTERNAL_SERVER_ERROR, &why),
         (Some(instrument), Ok(bars)) if !bars.is_empty() => (instrument, bars),
         _ => return json(StatusCode::OK, r#"{"s":"no_data"}"#.into()),

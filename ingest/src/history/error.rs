@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::calls::{Again, Failure};
+
 /// A request for history that failed. Texts hold no keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -47,11 +49,6 @@ pub enum HistoryError {
 }
 
 impl HistoryError {
-    /// Whether the same request may succeed a little later.
-    pub fn is_passing(&self) -> bool {
-        matches!(self, Self::RateLimited { .. } | Self::Server(_) | Self::Network(_))
-    }
-
     /// Whether the requests for other symbols would fail as well.
     pub fn concerns_all(&self) -> bool {
         matches!(
@@ -76,5 +73,23 @@ impl HistoryError {
             Self::Network(text) => Self::Network(redact(&text)),
             Self::Malformed(text) => Self::Malformed(redact(&text)),
         }
+    }
+}
+
+impl Failure for HistoryError {
+    fn again(&self) -> Again {
+        match self {
+            Self::RateLimited { wait, .. } => Again::TooMany(*wait),
+            Self::Server(_) | Self::Network(_) => Again::Later,
+            _ => Again::Never,
+        }
+    }
+
+    fn too_far_off(wait: Duration) -> Self {
+        let seconds = wait.as_secs();
+        Self::Quota(format!(
+            "the limit of requests is used up for another {seconds} s; run the command again then, it goes on where it \
+             was"
+        ))
     }
 }

@@ -90,7 +90,7 @@ impl Http {
 }
 
 /// An error with its causes: the outermost of `reqwest` says only that it could not send.
-fn with_causes(error: &reqwest::Error) -> String {
+pub(crate) fn with_causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

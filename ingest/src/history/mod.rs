@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `mod.rs` | [`History`]: what a vendor's client of history is, and what it gives |
 //! | `error.rs` | [`HistoryError`]: what goes wrong, by what to do about it |
-//! | `limits.rs` | [`Calls`]: rate limits, retries with jittered back-off |
 //! | `http.rs` | [`Http`]: requests with a key that never shows |
 //! | `pieces.rs` | what is missing, cut as the vendor pages |
 //! | `slots.rs` | the time of a bar: its key in the catalog, and its end |
@@ -14,7 +13,6 @@
 mod error;
 mod fill;
 mod http;
-mod limits;
 mod pieces;
 mod slots;
 mod store;
@@ -27,11 +25,11 @@ use rust_decimal::Decimal;
 use tradeflow_model::market::ActionKind;
 use tradeflow_model::{AssetClass, Interval, Timestamp};
 
+pub use crate::calls::{Rate, Retry};
 pub use error::HistoryError;
 pub use fill::{Fill, FillError, FillProgress, FillReport, Wanted};
-pub(crate) use http::sample;
 pub use http::{Http, Reply};
-pub use limits::{Calls, Rate, Retry};
+pub(crate) use http::{sample, with_causes};
 pub(crate) use slots::ex_time;
 
 /// What a client is asked for: bars of one symbol that open in `from <= t < to`.

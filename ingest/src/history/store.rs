@@ -15,11 +15,14 @@ use super::fill::Wanted;
 use super::slots::slot_of;
 use super::{Piece, RawBar};
 
+/// A split or dividend, and the day of it.
+type DatedAction = (Timestamp, ActionKind);
+
 /// Rows that wait to be written, and the stretches that they answer.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) bars: Vec<RawBar>,
-    pub(super) actions: Vec<(Timestamp, ActionKind)>,
+    pub(super) actions: Vec<DatedAction>,
     pub(super) answered: Vec<(Timestamp, Timestamp)>,
 }
 
@@ -137,10 +140,7 @@ impl Shelf {
 
     /// The actions without those that the catalog has of their time and kind, which another vendor may round
     /// differently: to pay a dividend twice is worse than to pay it a hundredth of a cent off.
-    fn new_actions(
-        &self,
-        actions: &[(Timestamp, ActionKind)],
-    ) -> Result<(Vec<(Timestamp, ActionKind)>, Vec<String>), CatalogError> {
+    fn new_actions(&self, actions: &[DatedAction]) -> Result<(Vec<DatedAction>, Vec<String>), CatalogError> {
         let (Some((first, _)), Some((last, _))) = (actions.first(), actions.last()) else {
             return Ok((Vec::new(), Vec::new()));
         };

@@ -180,7 +180,8 @@ impl Counters {
         self.totals.pending.store(rows as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_degraded(&self, degraded: bool) {
+    /// The bus does not take what is published, or does again.
+    pub fn set_degraded(&self, degraded: bool) {
         self.degraded.store(degraded, Ordering::Relaxed);
     }
 }

@@ -27,6 +27,8 @@ const ROWS_MAX: usize = 1 << 18;
 const CACHE_SEGMENTS: usize = 16;
 /// How many segments an interrupted join can have left behind: sizes double, so far fewer.
 const LEFT_MAX: usize = 16;
+/// How often the segments are listed anew for a reader, because one of them was joined after it was listed.
+const LISTS_MAX: usize = 20;
 
 /// Why records can't be read back.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,12 @@ pub enum RecordedError {
         from: u64,
         /// The offset after the last.
         to: u64,
+    },
+    /// A file that was listed is not there: the recorder joined it with others in the meantime, or it was deleted.
+    #[error("{path} is gone; restore it from a copy, unless you deleted it yourself")]
+    Gone {
+        /// Path within the catalog.
+        path: String,
     },
     /// A file is not what it should be.
     #[error("{path}: {why}; restore it from a copy, or delete it to go on without its records")]
@@ -93,6 +101,15 @@ impl Recorded {
         topic: &Topic,
         partition: u32,
         offsets: Range<u64>,
+    ) -> Result<Vec<(u64, MarketRecord)>, RecordedError> {
+        listing_anew(|| self.records_of_list(topic, partition, &offsets))
+    }
+
+    fn records_of_list(
+        &self,
+        topic: &Topic,
+        partition: u32,
+        offsets: &Range<u64>,
     ) -> Result<Vec<(u64, MarketRecord)>, RecordedError> {
         let missing = |from, to| RecordedError::Missing { topic: topic.clone(), partition, from, to };
         let kind = kind_of(topic).ok_or_else(|| missing(offsets.start, offsets.end))?;
@@ -178,7 +195,8 @@ fn list(catalog: &Catalog, folder: &str) -> Result<Vec<(u64, String)>, CatalogEr
 
 fn read(catalog: &Catalog, kind: Kind, path: &str) -> Result<(Block, Range<u64>), RecordedError> {
     let damaged = |why| RecordedError::Damaged { path: path.to_owned(), why };
-    let bytes = catalog.recorded_file(path)?.ok_or_else(|| damaged("is gone".into()))?;
+    let gone = || RecordedError::Gone { path: path.to_owned() };
+    let bytes = catalog.recorded_file(path)?.ok_or_else(gone)?;
     segment::decode(kind, bytes).map_err(damaged)
 }
 
@@ -192,8 +210,23 @@ pub(super) struct Tail {
     sizes: BTreeMap<u64, usize>,
 }
 
+/// Tries again while a segment was joined between the listing and the reading of it.
+fn listing_anew<T>(mut read: impl FnMut() -> Result<T, RecordedError>) -> Result<T, RecordedError> {
+    for _ in 1..LISTS_MAX {
+        match read() {
+            Err(RecordedError::Gone { .. }) => {}
+            other => return other,
+        }
+    }
+    read()
+}
+
 /// Reads the last segments; `None` when there are none.
 pub(super) fn tail(catalog: &Catalog, kind: Kind, folder: &str) -> Result<Option<Tail>, RecordedError> {
+    listing_anew(|| tail_of_list(catalog, kind, folder))
+}
+
+fn tail_of_list(catalog: &Catalog, kind: Kind, folder: &str) -> Result<Option<Tail>, RecordedError> {
     let segments = list(catalog, folder)?;
     let mut tail: Option<Tail> = None;
     let mut rows = 0;

@@ -29,7 +29,7 @@ mod lane;
 mod recorder;
 mod segment;
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -100,11 +100,19 @@ pub struct RecorderStatus {
     pub folds: AtomicU64,
     /// Flushes that failed and are tried again.
     pub failures: AtomicU64,
+    /// Whether the last try failed: nothing is written until the next succeeds.
+    pub failing: AtomicBool,
     /// The last error, and what to do.
     pub last_error: Mutex<Option<String>>,
 }
 
 impl RecorderStatus {
+    fn failed(&self, error: &dyn std::fmt::Display) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.failing.store(true, Ordering::Relaxed);
+        self.error(error);
+    }
+
     fn error(&self, error: &dyn std::fmt::Display) {
         tracing::warn!(%error, "recorder");
         if let Ok(mut last) = self.last_error.lock() {

@@ -66,8 +66,7 @@ impl Worker {
     pub(super) fn run(self) {
         while !self.stop.is_cancelled() {
             if let Err(error) = self.session() {
-                add(&self.status.failures, 1);
-                self.status.error(&error);
+                self.status.failed(&error);
                 self.pause();
             }
         }
@@ -208,12 +207,14 @@ impl Worker {
         loop {
             match self.flush(lanes) {
                 Err(error @ RecorderError::Catalog(_)) if !self.stop.is_cancelled() => {
-                    add(&self.status.failures, 1);
-                    self.status.error(&error);
+                    self.status.failed(&error);
                     self.measure(lanes)?;
                     self.pause();
                 }
-                other => return other,
+                other => {
+                    self.status.failing.store(other.is_err(), Ordering::Relaxed);
+                    return other;
+                }
             }
         }
     }

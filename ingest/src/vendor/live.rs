@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{SetOnce, broadcast};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tradeflow_model::{Symbol, Timestamp};
@@ -19,30 +19,52 @@ const BURST_MAX: usize = 4096;
 /// Ticks that come closer together than this go out together.
 const GRAIN: Duration = Duration::from_millis(1);
 
+/// From the beginning of a market that stood still to its first tick: time to subscribe to all that is wanted, which
+/// takes several messages.
+const LEAD: Duration = Duration::from_secs(1);
+
 /// The time of a market.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct MarketClock {
     /// Market time at `started`, and how fast it goes from there; `None` for the machine's clock.
     shifted: Option<(Timestamp, f64)>,
-    started: Instant,
+    /// When it started; not set while it stands still.
+    started: Arc<SetOnce<Instant>>,
 }
 
 impl MarketClock {
     /// The machine's time.
     pub(super) fn machine() -> Self {
-        Self { shifted: None, started: Instant::now() }
+        Self { shifted: None, started: Arc::new(SetOnce::new_with(Some(Instant::now()))) }
     }
 
     /// Market time that is `origin` now and goes `speed` times as fast as the machine's.
     pub(super) fn from(origin: Timestamp, speed: f64) -> Self {
-        Self { shifted: Some((origin, speed)), started: Instant::now() }
+        Self { shifted: Some((origin, speed)), ..Self::machine() }
+    }
+
+    /// As [`Self::from`], but it stands still until [`Self::begin`].
+    pub(super) fn held(origin: Timestamp, speed: f64) -> Self {
+        Self { shifted: Some((origin, speed)), started: Arc::default() }
+    }
+
+    /// Lets it go, [`LEAD`] from now, where it stands still.
+    pub(super) fn begin(&self) {
+        // Who was second changes nothing.
+        let _ = self.started.set(Instant::now() + LEAD);
+    }
+
+    /// Resolves when it goes.
+    async fn begun(&self) {
+        tokio::time::sleep_until(*self.started.wait().await).await;
     }
 
     pub(super) fn now(&self) -> Timestamp {
         match self.shifted {
             None => SystemClock.now(),
             Some((origin, speed)) => {
-                origin.saturating_add((self.started.elapsed().as_nanos() as f64 * speed) as i64)
+                let elapsed = self.started.get().map_or(Duration::ZERO, Instant::elapsed);
+                origin.saturating_add((elapsed.as_nanos() as f64 * speed) as i64)
             }
         }
     }
@@ -101,6 +123,7 @@ async fn drive(
 ) {
     let mut ticks = ticks.peekable();
     let mut burst = Vec::new();
+    clock.begun().await;
     while let Some(next) = ticks.peek() {
         let wait = clock.until(next.ts_event);
         if wait > Duration::ZERO {

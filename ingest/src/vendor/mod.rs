@@ -105,6 +105,9 @@ pub trait Market: Send + Sync + 'static {
     /// The live stream from now on, in bursts as they happen. Who is slow loses the oldest (and is told so by the
     /// channel): a vendor does not wait.
     fn subscribe(&self) -> broadcast::Receiver<std::sync::Arc<[Tick]>>;
+
+    /// A client has subscribed to something. A market that waits for that begins, a moment later.
+    fn begin(&self) {}
 }
 
 /// [`Market::bars`] for async code: they may come from files, or take long to work out.
@@ -119,6 +122,25 @@ pub async fn bars(
     to: Timestamp,
 ) -> Result<Vec<Bar>, String> {
     let (market, symbol) = (std::sync::Arc::clone(market), symbol.clone());
-    let read = tokio::task::spawn_blocking(move || market.bars(&symbol, interval, from, to));
-    read.await.unwrap_or_else(|error| Err(error.to_string()))
+    blocking(move || market.bars(&symbol, interval, from, to)).await
+}
+
+/// [`Market::actions`] for async code.
+///
+/// # Errors
+/// As [`Market::actions`].
+pub async fn actions(
+    market: &std::sync::Arc<dyn Market>,
+    symbol: &Symbol,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<CorporateAction>, String> {
+    let (market, symbol) = (std::sync::Arc::clone(market), symbol.clone());
+    blocking(move || market.actions(&symbol, from, to)).await
+}
+
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()))
 }

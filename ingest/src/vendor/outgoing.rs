@@ -31,6 +31,11 @@ impl Outgoing {
         rules.silence_after.is_some_and(|after| self.count >= after)
     }
 
+    /// Whether a message is held back, for the next one or for its time.
+    pub fn holds_back(&self) -> bool {
+        self.held.is_some() || !self.late.is_empty()
+    }
+
     /// Takes the next message, of market time `ts_event`, and hands out what is to be sent now.
     ///
     /// # Errors

@@ -8,7 +8,9 @@ use rust_decimal::Decimal;
 use tokio::sync::broadcast;
 use tradeflow_model::market::{Columns, PriceType, QuoteColumns, SeriesKind, TradeColumns};
 use tradeflow_model::time::NANOS_PER_DAY;
-use tradeflow_model::{Bar, Instrument, InstrumentId, Interval, Qty, SeriesId, Symbol, Timestamp, Trade};
+use tradeflow_model::{
+    Bar, CorporateAction, Instrument, InstrumentId, Interval, Qty, SeriesId, Symbol, Timestamp, Trade,
+};
 use tradeflow_storage::aggregate::{AggregateError, Aggregator, Outside, Source};
 use tradeflow_storage::catalog::{Catalog, CatalogError, SeriesInfo, SeriesKey};
 
@@ -27,6 +29,8 @@ pub struct ReplayedOptions {
     pub day: Option<Timestamp>,
     /// How fast the day goes by.
     pub speed: f64,
+    /// Whether the day waits for a client that subscribes to something, so that it misses nothing.
+    pub hold: bool,
 }
 
 /// Why there is nothing to replay.
@@ -100,15 +104,15 @@ impl Replayed {
         if !(options.speed.is_finite() && options.speed > 0.0) {
             return Err(ReplayError::Speed(options.speed));
         }
-        let speed = options.speed;
+        let (speed, hold) = (options.speed, options.hold);
         let source = catalog.clone();
         let load = tokio::task::spawn_blocking(move || load(&source, &options));
         let Loaded { days, series, start } =
             load.await.map_err(|error| ReplayError::Ended(error.to_string()))??;
         let ticks = Ticks::new(days.clone());
         let first = ticks.heap.peek().map_or(start, |Reverse((time, _))| *time);
-        let clock = MarketClock::from(first, speed);
-        let live = Live::start(clock, ticks, Default::default());
+        let clock = if hold { MarketClock::held(first, speed) } else { MarketClock::from(first, speed) };
+        let live = Live::start(clock.clone(), ticks, Default::default());
         let instruments = days.iter().map(|day| day.instrument.clone()).collect();
         Ok(Self { catalog, instruments, days, series, start, clock, live })
     }
@@ -194,12 +198,25 @@ impl Market for Replayed {
         Ok(bars)
     }
 
+    fn actions(
+        &self,
+        symbol: &Symbol,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<CorporateAction>, String> {
+        super::stored::actions(&self.catalog, symbol, from, to.min(self.now()))
+    }
+
     fn last(&self, symbol: &Symbol) -> (Option<Tick>, Option<Tick>) {
         self.live.last(symbol)
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<[Tick]>> {
         self.live.subscribe()
+    }
+
+    fn begin(&self) {
+        self.clock.begin();
     }
 }
 
@@ -407,7 +424,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().to_owned();
         let catalog = tokio::task::spawn_blocking(move || catalog(&source)).await.unwrap();
-        let options = ReplayedOptions { symbols: Vec::new(), day: None, speed: 100_000.0 };
+        let options = ReplayedOptions { symbols: Vec::new(), day: None, speed: 100_000.0, hold: false };
         let market = Arc::new(Replayed::start(catalog.clone(), options).await.unwrap());
         let mut stream = market.subscribe();
         let (bitcoin, future) = (Symbol::new("SAMPLE-BTC").unwrap(), Symbol::new("SAMPLE-FUT").unwrap());
@@ -471,7 +488,8 @@ mod tests {
     async fn a_catalog_without_data_is_refused_in_words() {
         let folder = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(folder.path().to_str().unwrap()).unwrap();
-        let options = ReplayedOptions { symbols: vec![Symbol::new("X").unwrap()], day: None, speed: 1.0 };
+        let options =
+            ReplayedOptions { symbols: vec![Symbol::new("X").unwrap()], day: None, speed: 1.0, hold: false };
         let error = Replayed::start(catalog, options).await.err().unwrap().to_string();
         assert!(error.contains("has no trades, quotes or bars of X"), "{error}");
     }

@@ -94,7 +94,8 @@ impl Socket {
     pub async fn market(&mut self, ts_event: Timestamp, text: impl Into<Utf8Bytes>) -> Result<(), Ended> {
         let rules = *self.rules.borrow();
         let text = text.into();
-        if rules == Misbehaviour::default() {
+        // What was held back before all was switched off still goes out.
+        if rules == Misbehaviour::default() && !self.outgoing.holds_back() {
             return self.feed(text).await;
         }
         let mut out = Vec::new();
@@ -187,6 +188,11 @@ impl Socket {
                 Some(Err(_)) | None => return Err(Ended),
             }
         }
+    }
+
+    /// Whether a message is held back on purpose, for the next one or for its time.
+    pub fn holds_back(&self) -> bool {
+        self.outgoing.holds_back()
     }
 
     fn is_silent(&self) -> bool {

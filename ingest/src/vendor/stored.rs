@@ -31,9 +31,22 @@ impl Stored {
         }
         Ok(Self { catalog, instruments, ticks: broadcast::Sender::new(1) })
     }
+}
 
-    fn read(&self, key: &SeriesKey, from: Timestamp, to: Timestamp) -> Result<Columns, String> {
-        self.catalog.read(key, from, to).map_err(|error: CatalogError| error.to_string())
+fn read(catalog: &Catalog, key: &SeriesKey, from: Timestamp, to: Timestamp) -> Result<Columns, String> {
+    catalog.read(key, from, to).map_err(|error: CatalogError| error.to_string())
+}
+
+/// Splits and dividends of a catalog, as [`Market::actions`] gives them. Blocks.
+pub(super) fn actions(
+    catalog: &Catalog,
+    symbol: &Symbol,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<CorporateAction>, String> {
+    match read(catalog, &SeriesKey::new(symbol.clone(), SeriesKind::Actions), from, to)? {
+        Columns::Actions(rows) => Ok(rows),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -54,7 +67,7 @@ impl Market for Stored {
         to: Timestamp,
     ) -> Result<Vec<Bar>, String> {
         let key = SeriesKey::bars(symbol.clone(), interval, PriceType::Last);
-        let Columns::Bars(bars) = self.read(&key, from, to)? else { return Ok(Vec::new()) };
+        let Columns::Bars(bars) = read(&self.catalog, &key, from, to)? else { return Ok(Vec::new()) };
         let now = self.now();
         let rows = bars.rows(0..bars.ts_open.len(), SeriesId(0), InstrumentId(0));
         Ok(rows.take_while(|bar| bar.ts_event <= now).collect())
@@ -66,10 +79,7 @@ impl Market for Stored {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<CorporateAction>, String> {
-        match self.read(&SeriesKey::new(symbol.clone(), SeriesKind::Actions), from, to)? {
-            Columns::Actions(rows) => Ok(rows),
-            _ => Ok(Vec::new()),
-        }
+        actions(&self.catalog, symbol, from, to)
     }
 
     fn last(&self, _symbol: &Symbol) -> (Option<Tick>, Option<Tick>) {

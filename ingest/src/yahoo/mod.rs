@@ -38,10 +38,9 @@ use tradeflow_model::time::{NANOS_PER_DAY, NANOS_PER_SEC};
 use tradeflow_model::{AssetClass, Interval, Money, Symbol, Timestamp};
 use yfinance_rs::{Action, Candle, HistoryBuilder, HistoryResponse, QuotesBuilder, YfClient};
 
+use crate::calls::Calls;
 use crate::clock::Clock;
-use crate::history::{
-    Answer, Ask, Calls, Cut, History, HistoryError, Piece, Rate, RawBar, Reach, Retry, ex_time,
-};
+use crate::history::{Answer, Ask, Cut, History, HistoryError, Piece, Rate, RawBar, Reach, Retry, ex_time};
 
 pub use feed::YahooQuotes;
 use raw::{Splits, printed};

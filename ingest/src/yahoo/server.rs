@@ -21,7 +21,7 @@ use tradeflow_model::market::ActionKind;
 use tradeflow_model::time::{NANOS_PER_DAY, NANOS_PER_SEC};
 use tradeflow_model::{AssetClass, Bar, CorporateAction, Instrument, Interval, Timestamp};
 
-use crate::vendor::{Control, Fault, Market, Misbehaviour, Server, TickKind, bars};
+use crate::vendor::{Control, Fault, Market, Misbehaviour, Server, TickKind, actions, bars};
 
 const COOKIE: &str = "A3=d=AQABBLocal&S=AQAAAg";
 const CRUMB: &str = "l0calCrumb/1";
@@ -189,7 +189,7 @@ async fn chart_of(vendor: &Vendor, symbol: &str, parameters: &Parameters) -> Res
     }
     let failed = |why: String| (StatusCode::INTERNAL_SERVER_ERROR, why).into_response();
     let found = bars(&vendor.market, &instrument.symbol, interval, from, to).await.map_err(failed)?;
-    let actions = vendor.market.actions(&instrument.symbol, from, now).map_err(failed)?;
+    let actions = actions(&vendor.market, &instrument.symbol, from, now).await.map_err(failed)?;
     let mut table = Columns::default();
     for bar in &found {
         table.push(instrument, bar, &actions);

@@ -1,6 +1,5 @@
 //! The client against a server that behaves, and misbehaves.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -183,10 +182,11 @@ async fn garbage_duplicates_disorder_and_lateness_lose_nothing() {
     let trades = client.trades("BTCUSD");
     assert!(trades.len() > distinct(&trades).len(), "some came twice");
     assert!(trades.windows(2).any(|pair| pair[1] < pair[0]), "some came out of order");
-    let seen = client.seen.lock().unwrap();
-    assert!(seen.bad.len() > 100, "{}", seen.bad.len());
-    assert!(seen.bad.iter().all(|(reason, message)| !reason.is_empty() && message.len() <= 300));
-    drop(seen);
+    {
+        let seen = client.seen.lock().unwrap();
+        assert!(seen.bad.len() > 100, "{}", seen.bad.len());
+        assert!(seen.bad.iter().all(|(reason, message)| !reason.is_empty() && message.len() <= 300));
+    }
     assert_eq!(client.connects(), 1);
     client.end().await;
 }

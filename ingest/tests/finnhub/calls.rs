@@ -123,7 +123,7 @@ async fn too_many_and_server_errors_are_tried_again() {
     assert_eq!((count(&server.control().requests), rest.rate_limited()), (3, 1));
     // Not for ever.
     server.control().set(Misbehaviour { refuse_next: 100, ..Default::default() });
-    assert_eq!(rest.quote("AAPL").await, Err(RestError::RateLimited { tries: 4 }));
+    assert_eq!(rest.quote("AAPL").await, Err(RestError::RateLimited));
     server.control().set(Misbehaviour { fail_next: 100, ..Default::default() });
     assert_eq!(rest.quote("AAPL").await, Err(RestError::Unavailable("HTTP 500".into())));
     assert_eq!(count(&server.control().requests), 11);
@@ -194,7 +194,7 @@ async fn no_answer_and_no_server_are_told_after_some_tries() {
     let listener = TcpListener::bind(loopback()).await.unwrap();
     let mut slow = config("calls-8", &format!("http://{}", listener.local_addr().unwrap()));
     slow.calls.timeout = Duration::from_millis(50);
-    slow.calls.retries = 1;
+    slow.calls.retry.attempts = 2;
     let error = rest(&slow).quote("AAPL").await.unwrap_err();
     assert!(matches!(&error, RestError::Unavailable(why) if why.contains("timed out")), "{error}");
     drop(listener);

@@ -128,7 +128,7 @@ async fn nonsense_is_told_to_the_sink_and_errors_do_not_end_it() {
     let market = Scripted::new(instruments());
     let (server, mut config) = served(&market, "quotes-5", |_| {}).await;
     many(&mut config);
-    config.calls.retries = 0;
+    config.calls.retry.attempts = 1;
     market.tick("AAPL", OPEN_MS, "100.5", "10");
     server.control().set(Misbehaviour { refuse_next: 2, fail_next: 1, ..Default::default() });
     let feed = Running::start(

@@ -112,7 +112,7 @@ async fn the_key_shows_nowhere() {
     }
     server.stop().await;
     let mut gone = config.clone();
-    gone.calls.retries = 0;
+    gone.calls.retry.attempts = 1;
     told.push(Rest::new(&gone, 1).unwrap().quote("AAPL").await.unwrap_err().to_string());
     let socket = Running::start(FinnhubSocket::new(gone).unwrap(), watchlist(&instruments(), "AAPL"));
     until("no connection", || !socket.error().is_empty()).await;

@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tradeflow_ingest::finnhub::server::{ServerOptions, start, vendor_symbol};
-use tradeflow_ingest::finnhub::{CallLimits, FinnhubConfig, Timing};
+use tradeflow_ingest::finnhub::{FinnhubConfig, Timing};
 use tradeflow_ingest::vendor::{Market, Misbehaviour, Server, Tick, TickKind};
 use tradeflow_ingest::{Feed, FeedContext, FeedStatus, Secret, Sink, SystemClock, Update, Watch, Watchlist};
 use tradeflow_model::market::Aggressor;
@@ -314,7 +314,7 @@ pub async fn served(
 pub fn config(key: &str, base: &str) -> FinnhubConfig {
     let mut config = FinnhubConfig::local(Secret::new(key), &base.parse().unwrap());
     config.timing = quick();
-    config.calls = CallLimits { retry_first: Duration::from_millis(20), ..CallLimits::default() };
+    config.calls.retry.first = Duration::from_millis(20);
     config
 }
 

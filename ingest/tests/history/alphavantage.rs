@@ -164,7 +164,7 @@ async fn csv_ends_lines_as_the_vendor_does_and_errors_are_json_all_the_same() {
     assert!(csv.starts_with("timestamp,open,high,low,close,volume\r\n2024-06-28,"), "{}", &csv[..80]);
     let piece = time_series(&csv).unwrap();
     assert_eq!(piece.bars.len(), 100);
-    let last = expected(&market, "ACME", "1d", "2024-06-28", NOW)[0].clone();
+    let last = expected(&market, "ACME", "1d", "2024-06-28", NOW)[0];
     assert_eq!((piece.bars[99].ts_open, piece.bars[99].close.normalize()), (last.0, last.2[3]));
     let error: serde_json::Value = serde_json::from_str(&ask("NOPE").await).unwrap();
     assert!(error["Error Message"].as_str().unwrap().starts_with("Invalid API call"));

@@ -1,4 +1,4 @@
-//! What the tests of bars and recorder share: a bus in memory, and one that dies at a chosen operation.
+//! What the tests of bars and recorder share: a bus that dies at a chosen operation, clocks, dice.
 #![allow(dead_code)] // each test binary uses a part
 
 pub mod rig;
@@ -6,212 +6,25 @@ pub mod rig;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tradeflow_bus::*;
 use tradeflow_ingest::Clock;
 use tradeflow_model::*;
 
-/// A bus in memory: enough of the contract for its readers.
-#[derive(Default)]
-pub struct MemoryBus {
-    state: Mutex<State>,
-    news: Condvar,
+/// A bus in memory with these topics.
+pub fn memory_bus(topics: &Topics, partitions: u32) -> MemoryBus {
+    let bus = MemoryBus::new();
+    bus.create(&topics.specs(partitions, Retention::default())).unwrap();
+    bus
 }
 
-#[derive(Default)]
-struct State {
-    topics: BTreeMap<Topic, Vec<Log>>,
-    committed: BTreeMap<(String, Topic, u32), u64>,
-}
-
-#[derive(Default, Clone)]
-struct Log {
-    first: u64,
-    records: Vec<Stored>,
-    epoch: u64,
-}
-
-impl MemoryBus {
-    /// Forgets the records before an offset, as retention does.
-    pub fn trim(&self, topic: &Topic, partition: u32, first: u64) {
-        let mut state = self.state.lock().unwrap();
-        let log = &mut state.topics.get_mut(topic).unwrap()[partition as usize];
-        log.records.retain(|record| record.offset >= first);
-        log.first = first;
-    }
-
-    /// All records of a partition.
-    pub fn all(&self, topic: &Topic, partition: u32) -> Vec<Stored> {
-        self.state.lock().unwrap().topics[topic][partition as usize].records.clone()
-    }
-
-    fn write(&self, records: Vec<NewRecord>, fence: Option<(&Topic, u32, u64)>) -> Result<Written, BusError> {
-        let mut state = self.state.lock().unwrap();
-        if let Some((topic, partition, epoch)) = fence
-            && state.topics[topic][partition as usize].epoch != epoch
-        {
-            return Err(BusError::Fenced { topic: topic.clone(), partition });
-        }
-        let mut places = Vec::new();
-        for record in records {
-            let NewRecord { topic, partition, key, value, ts } = record;
-            let logs = state.topics.get_mut(&topic).ok_or(BusError::NoTopic(topic.clone()))?;
-            let log = &mut logs[partition as usize];
-            let offset = log.first + log.records.len() as u64;
-            log.records.push(Stored { topic, partition, offset, key, value, ts });
-            places.push((partition, offset));
-        }
-        self.news.notify_all();
-        Ok(Written { places })
-    }
-
-    fn log<T>(&self, topic: &Topic, partition: u32, f: impl FnOnce(&mut Log) -> T) -> Result<T, BusError> {
-        let mut state = self.state.lock().unwrap();
-        let logs = state.topics.get_mut(topic).ok_or(BusError::NoTopic(topic.clone()))?;
-        Ok(f(&mut logs[partition as usize]))
-    }
-}
-
-/// The bus as the implementations hand it out: shared.
-#[derive(Clone)]
-pub struct Memory(pub Arc<MemoryBus>);
-
-impl Memory {
-    pub fn new(topics: &Topics, partitions: u32) -> Self {
-        let bus = Self(Arc::new(MemoryBus::default()));
-        bus.create(&topics.specs(partitions, Retention::default())).unwrap();
-        bus
-    }
-}
-
-impl Bus for Memory {
-    fn create(&self, topics: &[TopicSpec]) -> Result<(), BusError> {
-        let mut state = self.0.state.lock().unwrap();
-        for spec in topics {
-            let empty = vec![Log::default(); spec.partitions as usize];
-            state.topics.entry(spec.name.clone()).or_insert(empty);
-        }
-        Ok(())
-    }
-
-    fn partitions(&self, topic: &Topic) -> Result<u32, BusError> {
-        let state = self.0.state.lock().unwrap();
-        let logs = state.topics.get(topic).ok_or(BusError::NoTopic(topic.clone()))?;
-        Ok(u32::try_from(logs.len()).unwrap())
-    }
-
-    fn bounds(&self, topic: &Topic, partition: u32) -> Result<std::ops::Range<u64>, BusError> {
-        self.0.log(topic, partition, |log| log.first..log.first + log.records.len() as u64)
-    }
-
-    fn publish(&self, records: Vec<NewRecord>, _: Durability) -> Receipt {
-        Receipt::ready(self.0.write(records, None))
-    }
-
-    fn reader(&self, from: &[Position]) -> Result<Box<dyn Reader>, BusError> {
-        let positions = from.iter().map(|p| ((p.topic.clone(), p.partition), p.offset)).collect();
-        Ok(Box::new(MemoryReader { bus: self.0.clone(), positions }))
-    }
-
-    fn latest(&self, topic: &Topic, partition: u32, key: &[u8]) -> Result<Option<Stored>, BusError> {
-        self.0.log(topic, partition, |log| log.records.iter().rev().find(|r| r.key == key).cloned())
-    }
-
-    fn table(&self, topic: &Topic, partition: u32) -> Result<Vec<Stored>, BusError> {
-        let last = |log: &mut Log| {
-            log.records.iter().map(|r| (r.key.clone(), r.clone())).collect::<BTreeMap<_, _>>()
-        };
-        Ok(self.0.log(topic, partition, last)?.into_values().filter(|r| r.value.is_some()).collect())
-    }
-
-    fn committed(&self, group: &str, topic: &Topic, partition: u32) -> Result<Option<u64>, BusError> {
-        let key = (group.to_owned(), topic.clone(), partition);
-        Ok(self.0.state.lock().unwrap().committed.get(&key).copied())
-    }
-
-    fn commit(&self, group: &str, positions: &[Position]) -> Result<(), BusError> {
-        let mut state = self.0.state.lock().unwrap();
-        for Position { topic, partition, offset } in positions {
-            state.committed.insert((group.to_owned(), topic.clone(), *partition), *offset);
-        }
-        Ok(())
-    }
-
-    fn join(&self, _: &str, topic: &Topic) -> Result<Box<dyn Membership>, BusError> {
-        let all = (0..self.partitions(topic)?).collect();
-        Ok(Box::new(Alone(Some(GroupEvent::Assigned(all)))))
-    }
-
-    fn claim(&self, topic: &Topic, partition: u32, _: Durability) -> Result<Box<dyn Exclusive>, BusError> {
-        let epoch = self.0.log(topic, partition, |log| {
-            log.epoch += 1;
-            log.epoch
-        })?;
-        Ok(Box::new(Claimed { bus: self.0.clone(), topic: topic.clone(), partition, epoch }))
-    }
-}
-
-struct Alone(Option<GroupEvent>);
-
-impl Membership for Alone {
-    fn poll(&mut self, _: Duration) -> Result<Vec<GroupEvent>, BusError> {
-        Ok(self.0.take().into_iter().collect())
-    }
-}
-
-struct Claimed {
-    bus: Arc<MemoryBus>,
-    topic: Topic,
-    partition: u32,
-    epoch: u64,
-}
-
-impl Exclusive for Claimed {
-    fn append(&mut self, records: Vec<NewRecord>) -> Receipt {
-        Receipt::ready(self.bus.write(records, Some((&self.topic, self.partition, self.epoch))))
-    }
-}
-
-struct MemoryReader {
-    bus: Arc<MemoryBus>,
-    positions: BTreeMap<(Topic, u32), u64>,
-}
-
-impl Reader for MemoryReader {
-    fn poll(&mut self, max: usize, timeout: Duration) -> Result<Vec<Stored>, BusError> {
-        let deadline = Instant::now() + timeout;
-        let mut state = self.bus.state.lock().unwrap();
-        loop {
-            let mut found = Vec::new();
-            for ((topic, partition), offset) in &mut self.positions {
-                let log = &state.topics[topic][*partition as usize];
-                if *offset < log.first {
-                    let (topic, partition) = (topic.clone(), *partition);
-                    return Err(BusError::Trimmed { topic, partition, wanted: *offset, first: log.first });
-                }
-                let rest = &log.records[usize::try_from(*offset - log.first).unwrap()..];
-                let rest = &rest[..rest.len().min(max - found.len())];
-                *offset += rest.len() as u64;
-                found.extend_from_slice(rest);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !found.is_empty() || left.is_zero() {
-                return Ok(found);
-            }
-            state = self.bus.news.wait_timeout(state, left).unwrap().0;
-        }
-    }
-
-    fn set(&mut self, position: &Position) -> Result<(), BusError> {
-        self.positions.insert((position.topic.clone(), position.partition), position.offset);
-        Ok(())
-    }
-
-    fn remove(&mut self, topic: &Topic, partition: u32) {
-        self.positions.remove(&(topic.clone(), partition));
-    }
+/// All records of a partition that are kept.
+pub fn all(bus: &impl Bus, topic: &Topic, partition: u32) -> Vec<Stored> {
+    let offset = bus.bounds(topic, partition).unwrap().start;
+    let mut reader = bus.reader(&[Position { topic: topic.clone(), partition, offset }]).unwrap();
+    reader.poll(usize::MAX, Duration::ZERO).unwrap()
 }
 
 /// A bus as a process sees it that dies: after so many operations nothing more reaches the bus. The last one may have

@@ -1,4 +1,4 @@
-//! What the tests of the ingest core share: a bus in memory that fails on demand, and instruments.
+//! What the tests of the ingest core share: a bus whose answers are switched, and instruments.
 
 #![allow(dead_code, missing_docs)] // each test uses a part of it
 
@@ -33,7 +33,7 @@ pub enum Mode {
     Forget,
     /// Refuses it.
     Refuse,
-    /// Does not answer until [`MemoryBus::answer`].
+    /// Does not answer until [`SwitchedBus::answer`].
     Hold,
 }
 
@@ -47,9 +47,9 @@ struct State {
     publishes: usize,
 }
 
-/// A bus in memory, for writing only.
+/// A bus for writing only, whose answers are switched; [`tradeflow_bus::MemoryBus`] always answers at once.
 #[derive(Default)]
-pub struct MemoryBus(Mutex<State>);
+pub struct SwitchedBus(Mutex<State>);
 
 fn unavailable() -> BusError {
     BusError::Unavailable { brokers: "test".into(), reason: "switched off".into() }
@@ -63,7 +63,7 @@ fn written(records: &[NewRecord]) -> Written {
     Written { places: records.iter().map(|record| (record.partition, 0)).collect() }
 }
 
-impl MemoryBus {
+impl SwitchedBus {
     pub fn set(&self, mode: Mode) {
         self.0.lock().unwrap().mode = mode;
     }
@@ -119,7 +119,7 @@ impl MemoryBus {
     }
 }
 
-impl Bus for MemoryBus {
+impl Bus for SwitchedBus {
     fn create(&self, _: &[TopicSpec]) -> Result<(), BusError> {
         Ok(())
     }
@@ -222,7 +222,7 @@ pub fn watchlist(instruments: impl IntoIterator<Item = Instrument>) -> Watchlist
 
 /// A normaliser with all that is around it.
 pub struct Bench {
-    pub bus: Arc<MemoryBus>,
+    pub bus: Arc<SwitchedBus>,
     pub pressure: Pressure,
     pub status: Arc<FeedStatus>,
     pub counters: Arc<Counters>,
@@ -234,7 +234,7 @@ pub struct Bench {
 
 /// A source that publishes, over these instruments.
 pub fn bench(instruments: impl IntoIterator<Item = Instrument>, board: Option<&Arc<QuoteBoard>>) -> Bench {
-    let bus = Arc::new(MemoryBus::default());
+    let bus = Arc::new(SwitchedBus::default());
     let pressure = Pressure::default();
     let status = Arc::<FeedStatus>::default();
     let counters = Counters::new("test", status.clone());

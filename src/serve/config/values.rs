@@ -150,6 +150,8 @@ const DAY: u64 = 86_400 * SECOND;
 pub type Short = Text<Span<0, { 60 * SECOND }>>;
 /// Times between repeated work.
 pub type Period = Text<Span<SECOND, DAY>>;
+/// How long a node runs.
+pub type Run = Text<Span<SECOND, { 3_650 * DAY }>>;
 /// How long things are kept.
 pub type Age = Text<Span<{ 60 * SECOND }, { 3_650 * DAY }>>;
 

@@ -53,8 +53,8 @@ use tradeflow_model::{Instrument, Symbol, Timestamp, ValueError, ValueReason};
 use decode::Footer;
 use store::Store;
 
-pub use coverage::{Coverage, Covered};
 pub use append::{Appended, CatalogAppender, NewRows};
+pub use coverage::{Coverage, Covered};
 pub use error::CatalogError;
 pub use gaps::{Gap, GapReport};
 pub use key::{Partition, Partitioning, SeriesKey};

@@ -7,20 +7,26 @@
 //! | `reader.rs` | the thread that reads the bus and hands chunks and commands to cells |
 //! | `merge.rs` | puts the records of many partitions into the order of their time |
 //! | `owner.rs` | the thread that owns accounts: takes them over, lets them go |
+//! | `stepped.rs` | [`SteppedNode`]: the same on the caller's thread, for the simulation |
+//! | `bring_up.rs` | a cell from snapshot and journal, or at the start of its session |
 //! | `open.rs` | finds the session that is open, or opens one |
 //! | `status.rs` | what can be seen of cells and node |
 
 mod arbiters;
+mod bring_up;
 mod merge;
 mod open;
 mod owner;
 mod reader;
 mod status;
+mod stepped;
 
 pub use open::{Opened, open_session, sessions};
-pub use status::{CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
+pub use status::{BusView, CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
+pub use stepped::{Closing, SteppedNode};
 
-use std::sync::atomic::AtomicBool;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -34,6 +40,7 @@ use crate::host::Sources;
 use crate::session::SessionPlan;
 use crate::shell::{Shared, SnapshotPolicy};
 use owner::Owner;
+use reader::ReaderStatus;
 
 /// Settings of a node.
 #[derive(Debug, Clone)]
@@ -68,6 +75,21 @@ impl Default for NodeConfig {
     }
 }
 
+impl NodeConfig {
+    /// What the shells of a node with these settings share.
+    fn shared(&self, sources: &Sources, clock: &Arc<dyn Clock>) -> Shared {
+        Shared {
+            sources: sources.clone(),
+            clock: clock.clone(),
+            snapshots: SnapshotPolicy {
+                events: self.snapshot_events,
+                interval_ns: nanos(self.snapshot_interval),
+            },
+            grace_ns: nanos(self.grace),
+        }
+    }
+}
+
 /// What the owner is told.
 enum Control {
     /// Stop: close all cells; end the session where no other node goes on with it.
@@ -81,8 +103,30 @@ pub struct Node {
     clock: Arc<dyn Clock>,
     cells: Arc<Mutex<Vec<Arc<CellStatus>>>>,
     control: Sender<Control>,
-    owner: Option<JoinHandle<Result<(), LiveError>>>,
+    owner: Mutex<Option<JoinHandle<Result<(), LiveError>>>>,
     ready: Arc<AtomicBool>,
+    lag: Lag,
+}
+
+/// How far the cells of a node are behind the bus.
+#[derive(Debug, Clone, Default)]
+pub struct Lag(Arc<ReaderStatus>);
+
+impl Lag {
+    /// The age of the record that was handed to cells last; zero when there is nothing more to read.
+    pub fn behind(&self) -> Duration {
+        Duration::from_nanos(self.0.behind.load(Ordering::Relaxed).max(0).unsigned_abs())
+    }
+
+    /// Records read.
+    pub fn records(&self) -> u64 {
+        self.0.records.load(Ordering::Relaxed)
+    }
+
+    /// Times that a full mailbox made the reader wait.
+    pub fn waits(&self) -> u64 {
+        self.0.waits.load(Ordering::Relaxed)
+    }
 }
 
 impl Node {
@@ -99,20 +143,13 @@ impl Node {
         let plan = opened.plan.clone();
         let cells = Arc::new(Mutex::new(Vec::new()));
         let ready = Arc::new(AtomicBool::new(false));
-        let shared = Arc::new(Shared {
-            sources: sources.clone(),
-            clock: clock.clone(),
-            snapshots: SnapshotPolicy {
-                events: config.snapshot_events,
-                interval_ns: nanos(config.snapshot_interval),
-            },
-            grace_ns: nanos(config.grace),
-        });
+        let shared = Arc::new(config.shared(&sources, &clock));
+        let lag = Lag::default();
         let (control, commands): (Sender<Control>, Receiver<Control>) = channel();
-        let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone())?;
+        let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone(), lag.0.clone())?;
         let thread = std::thread::Builder::new().name("owner".into()).spawn(move || owner.run(&commands));
         let thread = thread.map_err(|error| LiveError::Other(format!("the owner's thread: {error}")))?;
-        Ok(Self { plan, sources, clock, cells, control, owner: Some(thread), ready })
+        Ok(Self { plan, sources, clock, cells, control, owner: Mutex::new(Some(thread)), ready, lag })
     }
 
     /// The session.
@@ -120,14 +157,19 @@ impl Node {
         &self.plan
     }
 
+    /// How far its cells are behind the bus.
+    pub fn lag(&self) -> Lag {
+        self.lag.clone()
+    }
+
     /// Whether the cells that fell to this node first are up.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(std::sync::atomic::Ordering::Acquire)
+        self.ready.load(Ordering::Acquire)
     }
 
     /// Whether it goes on; false after a failure that [`Self::stop`] then tells.
     pub fn is_running(&self) -> bool {
-        self.owner.as_ref().is_some_and(|owner| !owner.is_finished())
+        self.owner.lock().is_ok_and(|owner| owner.as_ref().is_some_and(|owner| !owner.is_finished()))
     }
 
     /// What can be seen now.
@@ -143,6 +185,20 @@ impl Node {
     /// The cells' statuses, for metrics.
     pub fn cells(&self) -> Vec<Arc<CellStatus>> {
         self.cells.lock().map(|cells| cells.clone()).unwrap_or_default()
+    }
+
+    /// How far the node has read the bus. Asks the bus, which may take a moment on Kafka; a topic that it can't be asked
+    /// about right now is left out.
+    pub fn bus(&self) -> BusView {
+        let places = self.lag.0.places.lock().map(|places| places.clone()).unwrap_or_default();
+        let mut lag: BTreeMap<String, u64> = BTreeMap::new();
+        for ((topic, partition), next) in places {
+            if let Ok(bounds) = self.sources.bus.bounds(&topic, partition) {
+                *lag.entry(topic.to_string()).or_default() += bounds.end.saturating_sub(next);
+            }
+        }
+        let behind_ms = i64::try_from(self.lag.behind().as_millis()).unwrap_or(i64::MAX);
+        BusView { records: self.lag.records(), waits: self.lag.waits(), behind_ms, lag }
     }
 
     /// Puts a command on the bus; its answer comes on `replies.v1`.
@@ -174,9 +230,10 @@ impl Node {
     ///
     /// # Errors
     /// What could not be closed, and failures on the way.
-    pub fn stop(mut self) -> Result<(), LiveError> {
+    pub fn stop(&self) -> Result<(), LiveError> {
         let _ = self.control.send(Control::Stop);
-        let Some(owner) = self.owner.take() else { return Ok(()) };
+        let owner = self.owner.lock().ok().and_then(|mut owner| owner.take());
+        let Some(owner) = owner else { return Ok(()) };
         owner.join().map_err(|_| LiveError::Other("the owner's thread panicked".into()))?
     }
 }

@@ -4,9 +4,9 @@
 //! cell that joins later than the others sets the reader back to its own place; the others pass over what they know.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::Addr;
@@ -14,6 +14,7 @@ use actix::prelude::SendError;
 use tradeflow_bus::{BusError, Position, Reader, SetAside, Stored, Topic};
 use tradeflow_model::InstrumentId;
 
+use super::CellStatus;
 use super::merge::Merge;
 use crate::LiveError;
 use crate::chunk::{Chunk, Decoder};
@@ -26,7 +27,7 @@ use crate::shell::{CellShell, Deliver, Instruct, Shared, Tick};
 /// What the reader is told.
 pub(crate) enum Feed {
     /// A cell joins, from these places on.
-    Add { cell: usize, address: Addr<CellShell>, places: Places },
+    Add { cell: usize, address: Addr<CellShell>, status: Arc<CellStatus>, places: Places },
     /// A cell leaves: when the channel answers, nothing more is sent to it.
     Remove { cell: usize, gone: std::sync::mpsc::SyncSender<()> },
     /// The end.
@@ -36,10 +37,20 @@ pub(crate) enum Feed {
 /// Counters of the reader.
 #[derive(Debug, Default)]
 pub(crate) struct ReaderStatus {
+    /// How old the record was that was handed on last, in nanoseconds; 0 when there was nothing more to read.
+    pub(crate) behind: AtomicI64,
     /// Records read.
     pub(crate) records: AtomicU64,
     /// Times that a full mailbox made it wait.
     pub(crate) waits: AtomicU64,
+    /// Where reading goes on, as of the last tick.
+    pub(crate) places: Mutex<BTreeMap<(Topic, u32), u64>>,
+}
+
+/// A cell, as the reader knows it.
+pub(super) struct Reached {
+    pub(super) address: Addr<CellShell>,
+    pub(super) status: Arc<CellStatus>,
 }
 
 pub(crate) struct BusReader {
@@ -49,13 +60,13 @@ pub(crate) struct BusReader {
     reader: Box<dyn Reader>,
     merge: Merge,
     poison: SetAside,
-    cells: BTreeMap<usize, Addr<CellShell>>,
+    cells: BTreeMap<usize, Reached>,
     /// Cells by the instruments that they follow.
     followers: BTreeMap<InstrumentId, Vec<usize>>,
     /// Where reading goes on, by topic and partition.
     places: BTreeMap<(Topic, u32), u64>,
     status: Arc<ReaderStatus>,
-    tick: Duration,
+    interval: Duration,
 }
 
 impl BusReader {
@@ -68,7 +79,7 @@ impl BusReader {
         plan: Arc<SessionPlan>,
         shared: Arc<Shared>,
         status: Arc<ReaderStatus>,
-        tick: Duration,
+        interval: Duration,
     ) -> Result<Self, LiveError> {
         let sources = &shared.sources;
         Ok(Self {
@@ -82,7 +93,7 @@ impl BusReader {
             followers: BTreeMap::new(),
             places: BTreeMap::new(),
             status,
-            tick,
+            interval,
         })
     }
 
@@ -91,10 +102,11 @@ impl BusReader {
         loop {
             loop {
                 match feeds.try_recv() {
-                    Ok(Feed::Add { cell, address, places }) => self.add(cell, address, &places)?,
+                    Ok(Feed::Add { cell, address, status, places }) => {
+                        self.add(cell, Reached { address, status }, &places)?;
+                    }
                     Ok(Feed::Remove { cell, gone }) => {
-                        self.cells.remove(&cell);
-                        self.followers.values_mut().for_each(|cells| cells.retain(|known| *known != cell));
+                        self.remove(cell);
                         let _ = gone.send(());
                     }
                     Ok(Feed::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
@@ -102,23 +114,52 @@ impl BusReader {
                 }
             }
             let since = ticked.elapsed();
-            if since >= self.tick {
+            if since >= self.interval {
                 ticked = std::time::Instant::now();
-                for address in self.cells.values() {
-                    let _ = address.try_send(Tick); // a cell that is busy needs no tick
-                }
+                self.tick();
             }
-            let wait = self.tick.saturating_sub(ticked.elapsed());
-            match self.read(wait) {
-                Ok(caught_up) => {
-                    let records = self.merge.release(caught_up);
-                    self.deliver(&records)?;
-                }
-                Err(error @ BusError::Unavailable { .. }) => {
-                    tracing::warn!(%error, "reading the bus; trying again");
-                }
-                Err(error) => return Err(error.into()),
+            self.turn(self.interval.saturating_sub(ticked.elapsed()))?;
+        }
+    }
+
+    /// Lets the cells look at the time.
+    pub(super) fn tick(&self) {
+        for cell in self.cells.values() {
+            let _ = cell.address.try_send(Tick); // a cell that is busy needs no tick
+        }
+        if let Ok(mut places) = self.status.places.lock() {
+            places.clone_from(&self.places);
+        }
+    }
+
+    /// Reads what there is, waiting so long for the first record, and hands it on.
+    pub(super) fn turn(&mut self, wait: Duration) -> Result<(), LiveError> {
+        match self.read(wait) {
+            Ok(caught_up) => {
+                let records = self.merge.release(caught_up);
+                self.note_behind(caught_up, &records);
+                self.deliver(&records)
             }
+            Err(error @ BusError::Unavailable { .. }) => {
+                tracing::warn!(%error, "reading the bus; trying again");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends a cell nothing more.
+    pub(super) fn remove(&mut self, cell: usize) {
+        self.cells.remove(&cell);
+        self.followers.values_mut().for_each(|cells| cells.retain(|known| *known != cell));
+    }
+
+    fn note_behind(&self, caught_up: bool, records: &[Stored]) {
+        let age = |last: &Stored| self.shared.clock.now().as_nanos().saturating_sub(last.ts.as_nanos());
+        match records.last() {
+            Some(last) => self.status.behind.store(age(last), Ordering::Relaxed),
+            None if caught_up => self.status.behind.store(0, Ordering::Relaxed),
+            None => {}
         }
     }
 
@@ -138,7 +179,7 @@ impl BusReader {
         }
     }
 
-    fn add(&mut self, cell: usize, address: Addr<CellShell>, places: &Places) -> Result<(), LiveError> {
+    pub(super) fn add(&mut self, cell: usize, reached: Reached, places: &Places) -> Result<(), LiveError> {
         let topics = &self.shared.sources.topics;
         let partition = self.plan.journal_partition(cell, self.shared.sources.partitions);
         let market = places.market.iter().map(|((topic, partition), offset)| Position {
@@ -155,7 +196,7 @@ impl BusReader {
                 self.places.insert(key, place.offset);
             }
         }
-        self.cells.insert(cell, address);
+        self.cells.insert(cell, reached);
         for instrument in &self.plan.accounts[cell].instruments {
             let cells = self.followers.entry(*instrument).or_default();
             if !cells.contains(&cell) {
@@ -188,8 +229,8 @@ impl BusReader {
             }
         }
         for (cell, chunks) in batches {
-            if let Some(address) = self.cells.get(&cell) {
-                self.send(address, Deliver(chunks));
+            if let Some(cell) = self.cells.get(&cell) {
+                self.send(cell, Deliver(chunks));
             }
         }
         Ok(())
@@ -209,26 +250,31 @@ impl BusReader {
             Err(error) => return self.set_aside(stored, &error.to_string()),
         };
         let cell = self.plan.cell_of(&message.account);
-        let Some(address) = cell.and_then(|cell| self.cells.get(&cell)) else {
+        let Some(cell) = cell.and_then(|cell| self.cells.get(&cell)) else {
             return Ok(()); // of another node, or of no account: the API answers those
         };
         let source = Source { partition: stored.partition, offset: stored.offset };
-        self.send(address, Instruct { source, message });
+        self.send(cell, Instruct { source, message });
         Ok(())
     }
 
     /// Sends, and waits while the mailbox is full.
-    fn send<M>(&self, address: &Addr<CellShell>, message: M)
+    fn send<M>(&self, cell: &Reached, message: M)
     where
         M: actix::Message<Result = ()> + Send + 'static,
         CellShell: actix::Handler<M>,
     {
-        match address.try_send(message) {
-            Ok(()) | Err(SendError::Closed(_)) => {}
+        cell.status.note_sent();
+        let sent = match cell.address.try_send(message) {
+            Ok(()) => true,
+            Err(SendError::Closed(_)) => false,
             Err(SendError::Full(message)) => {
                 self.status.waits.fetch_add(1, Ordering::Relaxed);
-                let _ = futures_executor::block_on(address.send(message));
+                futures_executor::block_on(cell.address.send(message)).is_ok()
             }
+        };
+        if !sent {
+            cell.status.note_taken();
         }
     }
 }

@@ -1,12 +1,15 @@
 //! What can be seen of cells and node: counters that shells keep, and views for people and `/metrics`.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tradeflow_actors::risk::TradingMode;
+use tradeflow_model::OrderEventKind;
+use tradeflow_model::order::DenyReason;
 
 use crate::host::{CellHost, Handled};
 
@@ -20,6 +23,8 @@ pub struct CellStatus {
     fills: AtomicU64,
     refused: AtomicU64,
     snapshots: AtomicU64,
+    mailbox: AtomicI64,
+    denials: Mutex<BTreeMap<String, u64>>,
     halted: Mutex<Option<String>>,
 }
 
@@ -28,6 +33,7 @@ pub struct CellStatus {
 struct Latencies {
     decision: Histogram<u64>,
     fill: Histogram<u64>,
+    journal: Histogram<u64>,
     snapshot: Duration,
     recovery: Duration,
 }
@@ -84,6 +90,9 @@ pub struct StrategyView {
     pub kind: String,
     pub running: bool,
     pub failures: u32,
+    /// Stopped for good after its failures, until a person starts it again.
+    #[serde(default)]
+    pub quarantined: bool,
 }
 
 /// A node, as people see it.
@@ -93,6 +102,19 @@ pub struct NodeView {
     pub session: String,
     pub ready: bool,
     pub cells: Vec<CellView>,
+}
+
+/// The node's reader of the bus.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct BusView {
+    /// Records read.
+    pub records: u64,
+    /// How often a full mailbox made it wait.
+    pub waits: u64,
+    /// The age of the record that was handed to the cells last, in milliseconds; zero when there is nothing more to read.
+    pub behind_ms: i64,
+    /// Records that are on the bus and not handed to the cells yet, by topic.
+    pub lag: BTreeMap<String, u64>,
 }
 
 /// Latencies in microseconds.
@@ -128,10 +150,12 @@ pub(crate) fn histogram() -> Histogram<u64> {
 }
 
 impl CellStatus {
-    pub(crate) fn new(account: &str) -> Self {
+    /// Of a cell that is brought up just now.
+    pub fn new(account: &str) -> Self {
         let latencies = Latencies {
             decision: histogram(),
             fill: histogram(),
+            journal: histogram(),
             snapshot: Duration::ZERO,
             recovery: Duration::ZERO,
         };
@@ -143,6 +167,8 @@ impl CellStatus {
             fills: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
+            mailbox: AtomicI64::new(0),
+            denials: Mutex::default(),
             halted: Mutex::new(None),
         }
     }
@@ -171,8 +197,26 @@ impl CellStatus {
     /// the tick that filled an order until the fill was on the bus, each fill counted once. Of what was taken together
     /// the oldest counts for all. Since they were last taken.
     pub fn take_latencies(&self) -> (Histogram<u64>, Histogram<u64>) {
-        let Ok(mut kept) = self.latencies.lock() else { return (histogram(), histogram()) };
-        (std::mem::replace(&mut kept.decision, histogram()), std::mem::replace(&mut kept.fill, histogram()))
+        let (decision, fill) = (histogram(), histogram());
+        let Ok(mut kept) = self.latencies.lock() else { return (decision, fill) };
+        (std::mem::replace(&mut kept.decision, decision), std::mem::replace(&mut kept.fill, fill))
+    }
+
+    /// How long writes to the journal took since they were last taken, in nanoseconds.
+    pub fn take_journal_times(&self) -> Histogram<u64> {
+        let journal = histogram();
+        let Ok(mut kept) = self.latencies.lock() else { return journal };
+        std::mem::replace(&mut kept.journal, journal)
+    }
+
+    /// Messages that wait in its mailbox.
+    pub fn mailbox(&self) -> u64 {
+        self.mailbox.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Orders denied since it was brought up, by the rule that denied them, `size-rounds-to-zero` or `invalid`.
+    pub fn denials(&self) -> BTreeMap<String, u64> {
+        self.denials.lock().map(|denials| denials.clone()).unwrap_or_default()
     }
 
     /// The cell, as people see it.
@@ -182,13 +226,32 @@ impl CellStatus {
         view
     }
 
-    pub(crate) fn note_decision(&self, nanos: i64, events: u64) {
+    /// A message is on its way to the mailbox.
+    pub(crate) fn note_sent(&self) {
+        self.mailbox.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A message has left the mailbox, or did not get there.
+    pub(crate) fn note_taken(&self) {
+        self.mailbox.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A write to the journal took so long.
+    pub fn note_journal(&self, took: Duration) {
+        if let Ok(mut kept) = self.latencies.lock() {
+            kept.journal.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1));
+        }
+    }
+
+    /// From receipt of these ticks to the decision it took so long.
+    pub fn note_decision(&self, nanos: i64, events: u64) {
         if let Ok(mut kept) = self.latencies.lock() {
             kept.decision.saturating_record_n(nanos.max(1) as u64, events);
         }
     }
 
-    pub(crate) fn note_fills(&self, nanos: i64, fills: u64) {
+    /// From receipt of a tick to fills on the bus it took so long.
+    pub fn note_fills(&self, nanos: i64, fills: u64) {
         if let Ok(mut kept) = self.latencies.lock() {
             kept.fill.saturating_record_n(nanos.max(1) as u64, fills);
         }
@@ -197,6 +260,25 @@ impl CellStatus {
     pub(crate) fn note_handled(&self, handled: &Handled) {
         self.events.fetch_add(handled.events, Ordering::Relaxed);
         self.fills.fetch_add(handled.fills, Ordering::Relaxed);
+        for (event, _) in &handled.output.events {
+            if let OrderEventKind::Denied(reason) = &event.kind {
+                self.note_denied(reason);
+            }
+        }
+    }
+
+    /// An order was denied.
+    pub fn note_denied(&self, reason: &DenyReason) {
+        let code = match reason {
+            DenyReason::SizeRoundsToZero => "size-rounds-to-zero",
+            DenyReason::Rule { rule, .. } => rule,
+            DenyReason::Invalid(_) => "invalid",
+        };
+        let Ok(mut denials) = self.denials.lock() else { return };
+        match denials.get_mut(code) {
+            Some(count) => *count += 1,
+            None => drop(denials.insert(code.to_owned(), 1)),
+        }
     }
 
     pub(crate) fn note_refused(&self) {
@@ -238,11 +320,13 @@ impl CellStatus {
                 unrealized: position.unrealized().to_string(),
             })
         });
+        let containment = host.plan().run.cells[host.index()].containment.unwrap_or_default();
         let strategies = cell.strategies().map(|(plan, running, failures)| StrategyView {
             id: plan.id.clone(),
             kind: plan.kind.clone(),
             running,
             failures,
+            quarantined: !running && failures >= containment.failures_max,
         });
         let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
         let times = self.latencies.lock().map(|kept| (millis(kept.recovery), millis(kept.snapshot)));

@@ -63,12 +63,13 @@ impl Default for ServerOptions {
     }
 }
 
-/// What Binance calls an instrument: a coin against dollars is one against Tether; of others letters and digits count.
+/// What Binance calls an instrument: a coin against dollars is one against Tether, unless its name says so already; of
+/// others letters and digits count.
 pub fn symbol_of(instrument: &Instrument) -> String {
     let is_coin = matches!(instrument.class, AssetClass::CryptoSpot | AssetClass::Perpetual);
     let name = instrument.symbol.as_str().chars().filter(char::is_ascii_alphanumeric);
     let mut name = name.collect::<String>().to_ascii_uppercase();
-    if is_coin && instrument.quote.code() == "USD" {
+    if is_coin && instrument.quote.code() == "USD" && !name.ends_with("USDT") {
         name.push_str(if name.ends_with("USD") { "T" } else { "USDT" });
     }
     name

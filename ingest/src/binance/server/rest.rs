@@ -21,11 +21,15 @@ const LIMIT: usize = 500;
 /// The intervals of Binance that a market has too.
 const INTERVALS: [&str; 14] =
     ["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "1w"];
-/// Stretches of time that are looked through for bars, at most: a page of a market with long pauses.
+/// Stretches of time that are looked through for bars, at most. The first is a page long and each twice as long as the
+/// one before, up to so many bars: years before a market began are passed over, but for bars of a second.
 const STRETCHES_MAX: usize = 64;
+const STRETCH_BARS_MAX: i64 = 1 << 20;
 
 type Params = Query<HashMap<String, String>>;
-type Answer = Result<Value, Response>;
+/// Boxed, as it is the rarer half of a result.
+type Refusal = Box<Response>;
+type Answer = Result<Value, Refusal>;
 
 pub(super) fn routes() -> Router<Arc<Served>> {
     Router::new()
@@ -49,25 +53,25 @@ fn answer(served: &Served, weight: u64, answer: Answer) -> Response {
     };
     let mut response = match taken {
         Err(wait) => too_many(wait, used > 2 * served.options.weight),
-        Ok(()) => answer.map_or_else(|refusal| refusal, |value| Json(value).into_response()),
+        Ok(()) => answer.map_or_else(|refusal| *refusal, |value| Json(value).into_response()),
     };
     let header = HeaderName::from_static("x-mbx-used-weight-1m");
     response.headers_mut().insert(header, HeaderValue::from(used));
     response
 }
 
-fn wrong(code: i32, message: impl AsRef<str>) -> Response {
-    refusal(StatusCode::BAD_REQUEST, code, message)
+fn wrong(code: i32, message: impl AsRef<str>) -> Refusal {
+    Box::new(refusal(StatusCode::BAD_REQUEST, code, message))
 }
 
-fn instrument<'a>(served: &'a Served, params: &Params) -> Result<&'a Instrument, Response> {
+fn instrument<'a>(served: &'a Served, params: &Params) -> Result<&'a Instrument, Refusal> {
     let missing = "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.";
     let name = params.get("symbol").filter(|name| !name.is_empty()).ok_or_else(|| wrong(-1102, missing))?;
     served.instrument(name).ok_or_else(|| wrong(-1121, "Invalid symbol."))
 }
 
 /// A whole number that may be left out.
-fn number(params: &Params, name: &str) -> Result<Option<i64>, Response> {
+fn number(params: &Params, name: &str) -> Result<Option<i64>, Refusal> {
     let illegal = || {
         wrong(
             -1100,
@@ -77,7 +81,7 @@ fn number(params: &Params, name: &str) -> Result<Option<i64>, Response> {
     params.get(name).map(|text| text.parse::<i64>()).transpose().map_err(|_| illegal())
 }
 
-fn limit(params: &Params) -> Result<usize, Response> {
+fn limit(params: &Params) -> Result<usize, Refusal> {
     let limit = number(params, "limit")?.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(0));
     if limit == 0 {
         Err(wrong(-1130, "Data sent for parameter 'limit' is not valid."))
@@ -161,12 +165,13 @@ async fn find_bars(served: &Served, params: &Params) -> Answer {
         Some(name).filter(|name| INTERVALS.contains(name)).and_then(|name| name.parse::<Interval>().ok());
     let interval = interval.ok_or_else(|| wrong(-1120, "Invalid interval."))?;
     let limit = limit(params)?;
-    let at = |name| Ok::<_, Response>(number(params, name)?.and_then(Timestamp::from_millis));
+    let at = |name| Ok::<_, Refusal>(number(params, name)?.and_then(Timestamp::from_millis));
     let now = served.market.now();
     let (start, end) = (at("startTime")?, at("endTime")?);
     // Bars open in `[start, end]`.
     let end = end.map_or(now, |end| end.saturating_add(1).min(now));
-    let stretch = interval.nominal_nanos().saturating_mul(limit as i64);
+    let stretch_of = |bars: i64| interval.nominal_nanos().saturating_mul(bars);
+    let mut stretch = stretch_of(limit as i64);
     let read = |from, to| vendor::bars(&served.market, &instrument.symbol, interval, from, to);
     let unfinished = unfinished(served, instrument, interval, end);
     // The newest bars are wanted with the one in the making among them.
@@ -187,6 +192,7 @@ async fn find_bars(served: &Served, params: &Params) -> Answer {
             None => drop(bars.splice(0..0, more)),
         }
         edge = if start.is_some() { to } else { from };
+        stretch = stretch.saturating_mul(2).min(stretch_of(STRETCH_BARS_MAX));
     }
     match start {
         Some(_) => bars.truncate(wanted),

@@ -115,7 +115,7 @@ impl Connection {
         let mut late = interval_at(start + LATE_CHECK, LATE_CHECK);
         let mut goodbyes = self.served.control.goodbyes();
         loop {
-            let is_late = self.served.control.misbehaviour().late_every.is_some();
+            let is_late = self.socket.holds_back();
             tokio::select! {
                 burst = ticks.recv() => match burst {
                     Ok(burst) => self.burst(&burst).await.map_err(gone)?,
@@ -268,6 +268,9 @@ impl Connection {
                 "bookTicker" => wanted.quotes = true,
                 _ => {}
             }
+        }
+        if !self.wanted.is_empty() {
+            self.served.market.begin();
         }
     }
 }

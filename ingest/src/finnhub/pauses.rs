@@ -1,13 +1,8 @@
 //! When to connect again, and what an end of a connection means.
-//!
-//! The pause doubles from one failure to the next, and a random part of it (up to a half) is left out, so that clients
-//! do not come back all at once. It starts anew only after a connection that was **stable**: a connection that is
-//! taken and dropped at once would otherwise be a storm, which Finnhub answers with 429.
 
 use std::time::Duration;
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use crate::backoff::Backoff;
 
 /// Times of the client. The defaults are for the vendor; tests take shorter ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,51 +76,41 @@ const SHORT_MAX: u32 = 3;
 
 /// The pauses of a client.
 #[derive(Debug)]
-pub struct Backoff {
+pub struct Pauses {
     timing: Timing,
-    rng: ChaCha8Rng,
-    failures: u32,
-    too_many: u32,
+    usual: Backoff,
+    long: Backoff,
     short: u32,
 }
 
-impl Backoff {
+impl Pauses {
     /// With jitter from a seed.
     pub fn new(timing: Timing, seed: u64) -> Self {
-        Self { timing, rng: ChaCha8Rng::seed_from_u64(seed), failures: 0, too_many: 0, short: 0 }
+        let usual = Backoff::new(timing.first, timing.max, seed);
+        let long = Backoff::new(timing.long, timing.long_max, seed);
+        Self { timing, usual, long, short: 0 }
     }
 
     /// The pause after a connection ended that lasted for `lived` (zero when there was none).
     pub fn after(&mut self, ended: &Ended, lived: Duration) -> Pause {
-        if lived >= self.timing.stable {
-            (self.failures, self.too_many, self.short) = (0, 0, 0);
+        let is_stable = lived >= self.timing.stable;
+        if is_stable {
+            self.usual.reset();
+            self.long.reset();
         }
         self.short = match ended {
-            Ended::Dropped(_) if lived < self.timing.stable => self.short.saturating_add(1),
+            Ended::Dropped(_) if !is_stable => self.short.saturating_add(1),
             _ => 0,
         };
         let key_in_use = self.short >= SHORT_MAX;
-        let usual = doubled(self.timing.first, self.failures, self.timing.max);
-        self.failures = self.failures.saturating_add(1);
         let least = match ended {
-            Ended::TooMany => self.long(),
-            _ if key_in_use => self.long(),
             Ended::Refused => self.timing.refused,
+            Ended::TooMany => self.long.pause(),
+            _ if key_in_use => self.long.pause(),
             _ => Duration::ZERO,
         };
-        let whole = usual.max(least);
-        Pause { delay: whole.mul_f64(self.rng.random_range(0.5..=1.0)), key_in_use }
+        Pause { delay: self.usual.pause().max(least), key_in_use }
     }
-
-    fn long(&mut self) -> Duration {
-        let long = doubled(self.timing.long, self.too_many, self.timing.long_max);
-        self.too_many = self.too_many.saturating_add(1);
-        long
-    }
-}
-
-fn doubled(first: Duration, times: u32, max: Duration) -> Duration {
-    first.saturating_mul(2_u32.saturating_pow(times)).min(max)
 }
 
 #[cfg(test)]
@@ -141,48 +126,48 @@ mod tests {
 
     #[test]
     fn pauses_double_and_start_anew_only_after_a_stable_connection() {
-        let mut backoff = Backoff::new(Timing::default(), 1);
+        let mut pauses = Pauses::new(Timing::default(), 1);
         let failed = Ended::Failed("refused".into());
         let mut seconds: Vec<f64> = Vec::new();
         for _ in 0..8 {
-            seconds.push(backoff.after(&failed, Duration::ZERO).delay.as_secs_f64());
+            seconds.push(pauses.after(&failed, Duration::ZERO).delay.as_secs_f64());
         }
         for (pause, whole) in seconds.iter().zip([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]) {
             assert!((whole / 2.0..=whole).contains(pause), "{seconds:?}");
         }
         // A connection that was taken, but ended before it was stable, changes nothing …
-        assert!(backoff.after(&dropped(), 59 * SECOND).delay >= 30 * SECOND);
+        assert!(pauses.after(&dropped(), 59 * SECOND).delay >= 30 * SECOND);
         // … and one that lasted does.
-        assert!(backoff.after(&dropped(), 60 * SECOND).delay <= SECOND);
+        assert!(pauses.after(&dropped(), 60 * SECOND).delay <= SECOND);
     }
 
     #[test]
     fn too_many_waits_longer_and_a_refused_key_longer_still() {
-        let mut backoff = Backoff::new(Timing::default(), 2);
+        let mut pauses = Pauses::new(Timing::default(), 2);
         for whole in [60, 120, 240, 480, 600, 600] {
-            let delay = backoff.after(&Ended::TooMany, Duration::ZERO).delay;
+            let delay = pauses.after(&Ended::TooMany, Duration::ZERO).delay;
             assert!(delay >= SECOND * whole / 2 && delay <= SECOND * whole, "{delay:?} of {whole}");
         }
-        let mut backoff = Backoff::new(Timing::default(), 2);
-        assert!(backoff.after(&Ended::Refused, Duration::ZERO).delay >= 150 * SECOND);
+        let mut pauses = Pauses::new(Timing::default(), 2);
+        assert!(pauses.after(&Ended::Refused, Duration::ZERO).delay >= 150 * SECOND);
     }
 
     #[test]
     fn three_short_connections_in_a_row_mean_a_key_in_use() {
-        let mut backoff = Backoff::new(Timing::default(), 3);
-        assert!(!backoff.after(&dropped(), SECOND).key_in_use);
-        assert!(!backoff.after(&dropped(), SECOND).key_in_use);
-        let pause = backoff.after(&dropped(), SECOND);
+        let mut pauses = Pauses::new(Timing::default(), 3);
+        assert!(!pauses.after(&dropped(), SECOND).key_in_use);
+        assert!(!pauses.after(&dropped(), SECOND).key_in_use);
+        let pause = pauses.after(&dropped(), SECOND);
         assert!(pause.key_in_use && pause.delay >= 30 * SECOND);
         // Anything else in between starts the count anew.
-        backoff.after(&Ended::Silent, SECOND);
-        assert!(!backoff.after(&dropped(), SECOND).key_in_use);
+        pauses.after(&Ended::Silent, SECOND);
+        assert!(!pauses.after(&dropped(), SECOND).key_in_use);
     }
 
     proptest! {
         #[test]
         fn pauses_are_bounded(seed: u64, ends in proptest::collection::vec((0_u8..5, 0_u64..100), 1..200)) {
-            let mut backoff = Backoff::new(Timing::default(), seed);
+            let mut pauses = Pauses::new(Timing::default(), seed);
             for (end, lived) in ends {
                 let ended = match end {
                     0 => Ended::Refused,
@@ -191,7 +176,7 @@ mod tests {
                     3 => Ended::Silent,
                     _ => dropped(),
                 };
-                let delay = backoff.after(&ended, Duration::from_secs(lived)).delay;
+                let delay = pauses.after(&ended, Duration::from_secs(lived)).delay;
                 prop_assert!(delay >= SECOND / 2 && delay <= 600 * SECOND, "{:?}", delay);
             }
         }
