@@ -46,14 +46,21 @@ impl Server {
     /// For so long a request that is being answered may hold up the end, in seconds.
     const FAREWELL_SECS: u64 = 5;
 
-    /// Listens on the address; port 0 takes a free one.
+    /// Takes the address, without answering yet; port 0 takes a free one. A node does it before it begins anything.
     ///
     /// # Errors
     /// When the address is taken, or not of this machine.
-    pub fn start(listen: SocketAddr, source: Arc<dyn NodeSource>) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::Listen { address: listen, source };
-        let listener = TcpListener::bind(listen).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+    pub fn bind(listen: SocketAddr) -> Result<TcpListener, ServerError> {
+        TcpListener::bind(listen).map_err(|source| ServerError::Listen { address: listen, source })
+    }
+
+    /// Answers on an address that was taken with [`Self::bind`].
+    ///
+    /// # Errors
+    /// When it can't be listened on.
+    pub fn start(listener: TcpListener, source: Arc<dyn NodeSource>) -> Result<Self, ServerError> {
+        let address = listener.local_addr()?;
+        let failed = |source| ServerError::Listen { address, source };
         let metrics = web::Data::new(Metrics::new(source.clone()));
         let source: Source = web::Data::new(source);
         let (sender, receiver) = sync_channel(1);

@@ -128,11 +128,11 @@ fn a_port_that_is_taken_is_named_and_free_again_after_the_end() {
     let node = Arc::new(node());
     let server = serve(&node);
     let address = server.address();
-    let error = Server::start(address, node.clone()).unwrap_err();
+    let error = Server::bind(address).unwrap_err();
     assert!(matches!(&error, ServerError::Listen { .. }), "{error:?}");
     assert!(error.to_string().contains(&address.to_string()), "{error}");
     assert_eq!(get(&server, "/health").0, 200, "the first is not disturbed");
     server.stop();
-    let again = Server::start(address, node).unwrap();
+    let again = Server::start(Server::bind(address).unwrap(), node).unwrap();
     assert_eq!(get(&again, "/health").0, 200);
 }

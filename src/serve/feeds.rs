@@ -78,13 +78,18 @@ pub fn infos(config: &ServeConfig, instruments: &[Instrument]) -> Vec<FeedInfo> 
 }
 
 /// The board of the quotes of these feeds.
-pub fn board(infos: &[FeedInfo]) -> Option<Arc<QuoteBoard>> {
+pub fn board(infos: &[FeedInfo]) -> Arc<QuoteBoard> {
     let spec = |info: &FeedInfo| SourceSpec {
         name: info.name.to_owned(),
         stale_after: i64::try_from(info.stale_after.as_nanos()).unwrap_or(i64::MAX),
         status: Some(info.status.clone()),
     };
-    (!infos.is_empty()).then(|| QuoteBoard::new(Ranking::new(infos.iter().map(spec).collect())))
+    let mut sources: Vec<_> = infos.iter().map(spec).collect();
+    if sources.is_empty() {
+        // A board has a source; of a node without feeds nobody posts to it.
+        sources.push(SourceSpec { name: "none".into(), stale_after: 0, status: None });
+    }
+    QuoteBoard::new(Ranking::new(sources))
 }
 
 /// The clients of these feeds.

@@ -2,7 +2,6 @@
 //! a consumer group of its own: each tick is on the bus once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ pub struct MarketConfig {
     /// The recorder, if any.
     pub recorder: Option<RecorderConfig>,
     /// Where quotes are shown.
-    pub board: Option<Arc<QuoteBoard>>,
+    pub board: Arc<QuoteBoard>,
     /// How hard pressed the cells are.
     pub pressure: Pressure,
     /// The consumer group.
@@ -49,17 +48,11 @@ pub struct MarketConfig {
 /// What can be seen of the market side.
 #[derive(Debug, Default)]
 pub struct MarketStatus {
-    leads: AtomicBool,
     recorder: std::sync::Mutex<Option<Arc<RecorderStatus>>>,
     bars: std::sync::Mutex<Option<Arc<BarStatus>>>,
 }
 
 impl MarketStatus {
-    /// Whether this node has the market side now.
-    pub fn leads(&self) -> bool {
-        self.leads.load(Ordering::Acquire)
-    }
-
     /// The recorder, where it runs here.
     pub fn recorder(&self) -> Option<Arc<RecorderStatus>> {
         self.recorder.lock().ok()?.clone()
@@ -77,34 +70,27 @@ impl MarketStatus {
         if let Ok(mut bars) = self.bars.lock() {
             *bars = side.and_then(|side| Some(side.bars.as_ref()?.status().clone()));
         }
-        self.leads.store(side.is_some(), Ordering::Release);
     }
 }
 
 /// Takes the market side when the group says so, on a thread of its own.
 pub struct Market {
-    status: Arc<MarketStatus>,
     stop: CancellationToken,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Market {
-    /// Starts it.
+    /// Starts it; what can be seen of it is kept in `status`.
     ///
     /// # Errors
     /// When no client can be made of the configuration: told now, not when the group assigns it.
-    pub fn start(config: MarketConfig, runtime: Handle) -> anyhow::Result<Self> {
+    pub fn start(config: MarketConfig, status: Arc<MarketStatus>, runtime: Handle) -> anyhow::Result<Self> {
         drop(feeds::plans(&config.config, &config.feeds)?);
-        let (status, stop) = (Arc::new(MarketStatus::default()), CancellationToken::new());
-        let (shown, stopped) = (status.clone(), stop.clone());
-        let work = move || follow(&config, &runtime, &shown, &stopped);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let work = move || follow(&config, &runtime, &status, &stopped);
         let thread = std::thread::Builder::new().name("market".into()).spawn(work)?;
-        Ok(Self { status, stop, thread: Some(thread) })
-    }
-
-    /// What can be seen of it.
-    pub fn status(&self) -> &Arc<MarketStatus> {
-        &self.status
+        Ok(Self { stop, thread: Some(thread) })
     }
 
     /// Whether it goes on; false after a failure that [`Self::stop`] then tells.
@@ -234,7 +220,7 @@ impl Side {
             watchlist: watched.clone(),
             counters: info.counters,
             publisher: publisher.clone(),
-            board: config.board.as_ref().and_then(|board| board.source(info.name)),
+            board: config.board.source(info.name),
             clock: clock.clone(),
             secrets,
             limits: Limits::default(),

@@ -7,6 +7,7 @@
 //! | `demo.rs` | `--demo`: local vendors, a paper account, two strategies |
 //! | `feeds.rs` | the feeds of a configuration |
 //! | `market.rs` | the market side: feeds, bars, recorder; one node of several has it |
+//! | `view.rs` | what the node shows over HTTP |
 //! | `logs.rs` | logs |
 
 pub mod config;
@@ -14,6 +15,7 @@ mod demo;
 mod feeds;
 mod logs;
 mod market;
+mod view;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,13 +25,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
+use tradeflow_api::Server;
 use tradeflow_bus::{Clock, SystemClock, Topics};
 use tradeflow_ingest::bars::{BarMakerConfig, BarSeries};
 use tradeflow_ingest::publish::Pressure;
 use tradeflow_ingest::record::RecorderConfig;
 use tradeflow_live::SessionPlan;
 use tradeflow_live::host::Sources;
-use tradeflow_live::node::{Node, NodeConfig, NodeView, open_session};
+use tradeflow_live::node::{CellStatus, Node, NodeConfig, open_session};
 use tradeflow_model::Timestamp;
 use tradeflow_storage::aggregate::Outside;
 use tradeflow_storage::catalog::Catalog;
@@ -39,7 +42,8 @@ use crate::live::place::{open_bus, open_catalog, origin, sources};
 use config::ServeConfig;
 use config::values::Run;
 use demo::Demo;
-use market::{Market, MarketConfig};
+use market::{Market, MarketConfig, MarketStatus};
+use view::View;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,11 +83,10 @@ pub struct Args {
 /// # Errors
 /// All that is wrong with the configuration; what a part could not start or go on for.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut config = ServeConfig::load(args.config.as_deref())?;
-    args.place.apply(&mut config);
-    if let Some(listen) = args.listen {
-        config.node.listen = listen;
-    }
+    let listen = args.listen.map(|listen| listen.to_string());
+    let mut flags = args.place.flags();
+    flags.extend(listen.as_deref().map(|listen| ("--listen", ["node", "listen"], listen)));
+    let mut config = ServeConfig::load(args.config.as_deref(), &flags)?;
     if args.print_config && !args.demo {
         if !config.instruments.is_empty() {
             config.session_plan(&open_catalog(&config)?, Timestamp::from_nanos(0))?;
@@ -106,7 +109,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let running = Running::start(config, &runtime)?;
     running.announce();
     let ended = running.wait(&runtime, ends);
-    let view = running.node.view();
+    let cells = running.node.cells();
     let session = running.node.plan().id.clone();
     let stopped = running.stop();
     if let Some(demo) = demo {
@@ -114,7 +117,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     runtime.shutdown_background();
     ended.and(stopped)?;
-    summary(&session, &view);
+    summary(&session, &cells);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -151,8 +154,9 @@ impl Ends {
 /// A node with everything around it.
 struct Running {
     config: Arc<ServeConfig>,
-    node: Node,
+    node: Arc<Node>,
     market: Market,
+    server: Server,
     pressure: tokio::task::JoinHandle<()>,
 }
 
@@ -163,6 +167,7 @@ impl Running {
     /// Starts everything; cells are up before the first tick comes.
     fn start(config: ServeConfig, runtime: &Runtime) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let listener = Server::bind(config.node.listen)?;
         let bus = open_bus(&config)?;
         let topics = Topics::new(&config.bus.prefix);
         bus.create(&topics.specs(config.bus.partitions.get() as u32, config.bus.retention.get()))?;
@@ -182,12 +187,16 @@ impl Running {
         // The first session names the bus for the recorder.
         let sources = sources(bus, topics, &catalog)?;
         let node = NodeConfig { group: group(&config, "cells"), ..config.node.config() };
-        let node = Node::start(sources.clone(), clock, opened, node)?;
-        wait_until_ready(&node);
         let config = Arc::new(config);
         let pressure = Pressure::default();
         let market = market_config(&config, &sources, &catalog, &plan, &pressure)?;
-        let market = Market::start(market, runtime.handle().clone())?;
+        let (feeds, board) = (market.feeds.clone(), market.board.clone());
+        let shown = Arc::new(MarketStatus::default());
+        let node = Arc::new(Node::start(sources, clock, opened, node)?);
+        let view = View { node: node.clone(), market: shown.clone(), feeds, board };
+        let server = Server::start(listener, Arc::new(view))?;
+        wait_until_ready(&node);
+        let market = Market::start(market, shown, runtime.handle().clone())?;
         let (gauge, lag) = (pressure.gauge(), node.lag());
         let pressure = runtime.spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(50));
@@ -196,7 +205,7 @@ impl Running {
                 gauge.set_fill(lag.behind().as_millis() as usize, Self::BEHIND_MAX.as_millis() as usize);
             }
         });
-        Ok(Self { config, node, market, pressure })
+        Ok(Self { config, node, market, server, pressure })
     }
 
     /// Says on standard output that it runs.
@@ -207,6 +216,10 @@ impl Running {
         let accounts: Vec<_> = plan.run.cells.iter().map(|cell| cell.account.id.as_str()).collect();
         let symbols: Vec<_> = plan.run.instruments.iter().map(|known| known.symbol.as_str()).collect();
         println!("trading {} on paper, for {}", symbols.join(", "), accounts.join(", "));
+        println!(
+            "look    http://{}/api/v1/status, or: tradeflow status --url http://{0}",
+            self.server.address()
+        );
         println!("stop    Ctrl-C");
     }
 
@@ -230,6 +243,7 @@ impl Running {
         self.pressure.abort();
         let market = self.market.stop();
         let node = self.node.stop();
+        self.server.stop();
         market?;
         Ok(node?)
     }
@@ -300,9 +314,9 @@ fn wait_until_ready(node: &Node) {
 }
 
 /// What came of it, on standard output.
-fn summary(session: &str, view: &NodeView) {
+fn summary(session: &str, cells: &[Arc<CellStatus>]) {
     println!("ended   session {session}");
-    for cell in &view.cells {
+    for cell in cells.iter().map(|cell| cell.view()) {
         println!(
             "{}: {} events, {} orders, {} fills, equity {} {}, realized {}, fees {}",
             cell.account,

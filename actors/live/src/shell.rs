@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tradeflow_bus::{BusError, Clock, Exclusive, NewRecord, Receipt, Topics, Written};
@@ -32,6 +32,9 @@ pub(crate) struct Instruct {
 /// Time passes.
 pub(crate) struct Tick;
 
+/// The mailbox is empty: what it brought is taken together.
+struct Gathered;
+
 /// Handles what waits, writes a checkpoint and a snapshot, and ends.
 pub(crate) struct Close {
     /// Whether the session ends.
@@ -47,10 +50,13 @@ macro_rules! messages {
         }
     )*};
 }
-messages!(Deliver, Instruct, Tick, Close);
+messages!(Deliver, Instruct, Tick, Gathered, Close);
 
 /// The one writer of a journal partition, shared by the cells whose accounts lie there.
 pub(crate) type Writer = Arc<Mutex<Box<dyn Exclusive>>>;
+
+/// How often what people see of a cell is made anew, at most.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// When snapshots are taken.
 #[derive(Debug, Clone, Copy)]
@@ -88,9 +94,12 @@ pub(crate) struct CellShell {
     outbox: Vec<NewRecord>,
     outbox_cause: Option<Timestamp>,
     in_flight: bool,
-    /// Market events since the last snapshot, and when that was.
-    events_since: u64,
+    /// Told itself to take what it was sent.
+    gathering: bool,
+    /// When the last snapshot was taken.
     snapshot_at: Timestamp,
+    /// When it was last shown, and the entries that it had handled then.
+    shown: Option<(Instant, u64)>,
     closing: Option<Close>,
 }
 
@@ -129,8 +138,9 @@ impl CellShell {
             outbox: missing,
             outbox_cause: None,
             in_flight: false,
-            events_since: 0,
+            gathering: false,
             snapshot_at,
+            shown: None,
             closing: None,
         }
     }
@@ -139,7 +149,8 @@ impl CellShell {
     fn pump(&mut self, ctx: &mut Context<Self>) {
         while !self.in_flight {
             let Some(host) = &mut self.host else { return };
-            let next = host.take();
+            // Outputs first, so that a snapshot is not put off for ever by a market that never rests.
+            let next = if snapshot_due(host, &self.shared, self.snapshot_at) { None } else { host.take() };
             if next.is_none() && self.outbox.is_empty() {
                 return self.rest(ctx);
             }
@@ -210,11 +221,12 @@ impl CellShell {
         }
         host.outputs_written(orders, fills);
         if let (Some(cause), Some(_)) = (writing.cause, fills) {
-            self.status.note_fill(self.shared.clock.now().as_nanos() - cause.as_nanos());
+            let fills = writing.kinds.iter().filter(|kind| **kind == Kind::Fills).count();
+            self.status.note_fills(self.shared.clock.now().as_nanos() - cause.as_nanos(), fills as u64);
         }
         self.status.note_journal(writing.started.elapsed());
         let (Some(turn), Some(offset)) = (writing.turn, journal) else { return };
-        let cause = turn.newest();
+        let cause = turn.received();
         let result = catch_unwind(AssertUnwindSafe(|| host.handle(turn, offset)));
         match result {
             Ok(Ok(handled)) => self.handled(handled, cause),
@@ -231,12 +243,12 @@ impl CellShell {
             tracing::info!(account = self.status.account(), id, ?answer, "command");
         }
         if let Some(cause) = cause {
-            self.status.note_decision(self.shared.clock.now().as_nanos() - cause.as_nanos());
+            let took = self.shared.clock.now().as_nanos() - cause.as_nanos();
+            self.status.note_decision(took, handled.events);
             if handled.fills > 0 {
                 self.outbox_cause = Some(cause);
             }
         }
-        self.events_since += handled.events;
         self.status.note_handled(&handled);
         self.outbox.extend(handled.records);
     }
@@ -253,21 +265,18 @@ impl CellShell {
         }
     }
 
-    /// Nothing waits and nothing is under way: time for a snapshot, or for the end.
+    /// Nothing is under way, and nothing to be written: time for a snapshot, or, when nothing waits, for the end.
     fn rest(&mut self, ctx: &mut Context<Self>) {
         let Some(host) = &self.host else { return };
-        let policy = self.shared.snapshots;
-        let now = self.shared.clock.now();
-        let due = self.events_since >= policy.events
-            || (self.events_since > 0 && now.as_nanos() - self.snapshot_at.as_nanos() >= policy.interval_ns);
-        if !due && self.closing.is_none() {
+        let due = snapshot_due(host, &self.shared, self.snapshot_at);
+        let closes = self.closing.is_some() && host.is_idle();
+        if !due && !closes {
             return;
         }
-        let end = self.closing.as_ref().is_some_and(|close| close.end);
+        let end = closes && self.closing.as_ref().is_some_and(|close| close.end);
         let record = host.checkpoint_entry(end);
         self.in_flight = true;
-        self.events_since = 0;
-        self.snapshot_at = now;
+        self.snapshot_at = self.shared.clock.now();
         let receipt = self.append(vec![record]);
         ctx.wait(receipt.into_actor(self).map(|answer, shell, ctx| shell.snapshot(answer, ctx)));
     }
@@ -295,7 +304,9 @@ impl CellShell {
             if let Err(error) = answer {
                 return shell.halt(&format!("the snapshot can't be written: {error}"));
             }
-            match shell.closing.take() {
+            let Some(host) = &mut shell.host else { return };
+            host.snapshot_written();
+            match shell.closing.take_if(|_| host.is_idle()) {
                 Some(close) => {
                     let _ = close.done.send(Ok(()));
                     shell.host = None;
@@ -324,6 +335,20 @@ impl Handler<Deliver> for CellShell {
         for chunk in chunks {
             host.offer(Pending::Market(chunk));
         }
+        if host.pending_rows() >= CellHost::ENTRY_ROWS_MAX {
+            self.pump(ctx);
+        } else if !self.gathering {
+            self.gathering = true;
+            ctx.notify(Gathered);
+        }
+    }
+}
+
+impl Handler<Gathered> for CellShell {
+    type Result = ();
+
+    fn handle(&mut self, _: Gathered, ctx: &mut Self::Context) {
+        self.gathering = false;
         self.pump(ctx);
     }
 }
@@ -356,12 +381,17 @@ impl Handler<Tick> for CellShell {
     type Result = ();
 
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        self.pump(ctx);
         let Some(host) = &mut self.host else { return };
         let now = self.shared.clock.now().saturating_add(-self.shared.grace_ns);
         if !self.in_flight {
             host.offer_time(now);
         }
-        self.status.show(host);
+        let handled = host.seq();
+        if self.shown.is_none_or(|(at, before)| before != handled && at.elapsed() >= SHOW_EVERY) {
+            self.shown = Some((Instant::now(), handled));
+            self.status.show(host);
+        }
         self.pump(ctx);
     }
 }
@@ -379,6 +409,13 @@ impl Handler<Close> for CellShell {
         self.closing = Some(close);
         self.pump(ctx);
     }
+}
+
+/// Whether it is time for a snapshot.
+fn snapshot_due(host: &CellHost, shared: &Shared, last: Timestamp) -> bool {
+    let (events, policy) = (host.events_since_snapshot(), shared.snapshots);
+    events >= policy.events
+        || (events > 0 && shared.clock.now().as_nanos() - last.as_nanos() >= policy.interval_ns)
 }
 
 /// The opening snapshot of a session under its own key.

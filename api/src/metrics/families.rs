@@ -11,7 +11,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use tradeflow_ingest::FeedState;
 use tradeflow_ingest::normalise::Counts;
 use tradeflow_ingest::quotes::Freshness;
-use tradeflow_live::node::{CellStatus, CellView};
+use tradeflow_live::node::{CellView, StrategyView};
 
 use super::latency::{Buckets, Latencies};
 use crate::health::{Health, HealthState};
@@ -81,6 +81,18 @@ impl Page<'_> {
     }
 }
 
+fn feed_label(feed: &FeedSource) -> Labels<'_> {
+    vec![("feed", &feed.name)]
+}
+
+fn cell_label(cell: &CellView) -> Labels<'_> {
+    vec![("account", &cell.account)]
+}
+
+fn strategy_label<'a>(cell: &'a CellView, strategy: &'a StrategyView) -> Labels<'a> {
+    vec![("account", &cell.account), ("strategy", &strategy.id)]
+}
+
 fn of(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
@@ -126,7 +138,6 @@ impl NodeCollector {
     fn feeds(&self, page: &mut Page<'_>) -> Result<(), Error> {
         let feeds = self.node.feeds();
         let now = self.node.now().as_nanos();
-        let label = |feed: &'_ FeedSource| -> Labels<'_> { vec![("feed", feed.name.as_str())] };
         use FeedState::{Connecting, Live, Off, Refused, Silent};
         let states = feeds.iter().flat_map(|feed| {
             [Off, Connecting, Live, Silent, Refused].map(|state| {
@@ -137,7 +148,7 @@ impl NodeCollector {
         page.gauges("feed_state", "State of a feed: 1 for the one that it is in.", states)?;
         let lags = feeds.iter().filter_map(|feed| {
             let last = feed.status.last_message.load(Ordering::Relaxed);
-            (last > 0).then(|| (label(feed), now.saturating_sub(last).max(0) as f64 / 1e9))
+            (last > 0).then(|| (feed_label(feed), now.saturating_sub(last).max(0) as f64 / 1e9))
         });
         page.gauges("feed_lag_seconds", "Time since the last message of a feed.", lags)?;
         type Read = fn(&FeedSource, &Counts) -> u64;
@@ -163,12 +174,13 @@ impl NodeCollector {
         ];
         let counts: Vec<Counts> = feeds.iter().map(|feed| feed.counters.counts()).collect();
         for (name, help, read) in counters {
-            let rows = feeds.iter().zip(&counts).map(|(feed, counts)| (label(feed), read(feed, counts)));
+            let rows = feeds.iter().zip(&counts).map(|(feed, counts)| (feed_label(feed), read(feed, counts)));
             page.counters(name, help, rows)?;
         }
-        let unserved = feeds.iter().map(|feed| (label(feed), of(&feed.status.unserved) as f64));
+        let unserved = feeds.iter().map(|feed| (feed_label(feed), of(&feed.status.unserved) as f64));
         page.gauges("feed_unserved", "Symbols that the vendor does not serve, or over its limit.", unserved)?;
-        let pending = feeds.iter().zip(&counts).map(|(feed, counts)| (label(feed), counts.pending as f64));
+        let pending =
+            feeds.iter().zip(&counts).map(|(feed, counts)| (feed_label(feed), counts.pending as f64));
         page.gauges("feed_pending_rows", "Rows on their way to the bus.", pending)
     }
 
@@ -186,7 +198,6 @@ impl NodeCollector {
     fn cells(&self, page: &mut Page<'_>) -> Result<(), Error> {
         let (statuses, mut cells) = (self.node.cells(), self.node.view().cells);
         cells.sort_by(|a, b| a.account.cmp(&b.account));
-        let label = |cell: &'_ CellView| -> Labels<'_> { vec![("account", cell.account.as_str())] };
         type Read<N> = fn(&CellView) -> N;
         let counters: [(&str, &str, Read<u64>); 5] = [
             ("events", "Market events taken.", |cell| cell.events),
@@ -196,7 +207,7 @@ impl NodeCollector {
             ("snapshots", "Snapshots taken since the cell was brought up.", |cell| cell.snapshots),
         ];
         for (name, help, read) in counters {
-            page.counters(name, help, cells.iter().map(|cell| (label(cell), read(cell))))?;
+            page.counters(name, help, cells.iter().map(|cell| (cell_label(cell), read(cell))))?;
         }
         let gauges: [(&str, &str, Read<f64>); 5] = [
             ("cell_halted", "Whether the cell is halted.", |cell| yes(cell.halted.is_some())),
@@ -210,9 +221,10 @@ impl NodeCollector {
             }),
         ];
         for (name, help, read) in gauges {
-            page.gauges(name, help, cells.iter().map(|cell| (label(cell), read(cell))))?;
+            page.gauges(name, help, cells.iter().map(|cell| (cell_label(cell), read(cell))))?;
         }
-        let money: [(&str, &str, Read<&str>); 3] = [
+        type ReadText = fn(&CellView) -> &str;
+        let money: [(&str, &str, ReadText); 3] = [
             ("cell_equity", "Cash and positions at their marks.", |cell| &cell.equity),
             ("cell_realized", "Realized profit and loss.", |cell| &cell.realized),
             ("cell_unrealized", "Profit and loss of open positions.", |cell| &cell.unrealized),
@@ -224,21 +236,18 @@ impl NodeCollector {
             });
             page.gauges(name, help, rows)?;
         }
-        let mailbox = |cell: &'_ Arc<CellStatus>| cell.mailbox() as f64;
-        let rows = statuses.iter().map(|cell| (vec![("account", cell.account())], mailbox(cell)));
+        let rows = statuses.iter().map(|cell| (vec![("account", cell.account())], cell.mailbox() as f64));
         page.gauges("cell_mailbox_messages", "Messages that wait in the mailbox of a cell.", rows)?;
         let denials: Vec<_> = statuses.iter().map(|cell| (cell.account(), cell.denials())).collect();
         let rows = denials.iter().flat_map(|(account, denials)| {
-            let row = |(reason, count): (&'_ String, &u64)| {
-                (vec![("account", *account), ("reason", reason.as_str())], *count)
-            };
-            denials.iter().map(row).collect::<Vec<_>>()
+            let rows = denials.iter();
+            rows.map(move |(reason, count)| (vec![("account", *account), ("reason", reason)], *count))
         });
         page.counters("denials", "Orders that we refused since the cell was brought up, by the rule.", rows)?;
         let strategies = || {
             cells.iter().flat_map(|cell| {
-                let labels = |id| vec![("account", cell.account.as_str()), ("strategy", id)];
-                cell.strategies.iter().map(move |strategy| (labels(strategy.id.as_str()), strategy))
+                let strategies = cell.strategies.iter();
+                strategies.map(move |strategy| (strategy_label(cell, strategy), strategy))
             })
         };
         let rows = strategies().map(|(labels, strategy)| (labels, yes(strategy.running)));

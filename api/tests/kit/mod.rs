@@ -151,8 +151,8 @@ pub fn node() -> FakeNode {
     }
     let cells: Vec<_> = ["alpha", "beta"].map(|account| Arc::new(CellStatus::new(account))).into();
     for micros in [40, 90, 150, 180, 1500] {
-        cells[0].note_decision(micros * 1000);
-        cells[1].note_fill(micros * 2000);
+        cells[0].note_decision(micros * 1000, 1);
+        cells[1].note_fills(micros * 2000, 1);
         cells[1].note_journal(Duration::from_micros(micros as u64 / 2));
     }
     cells[0].note_denied(&DenyReason::Rule { rule: "order_notional_max".into(), detail: "too much".into() });
@@ -173,7 +173,7 @@ pub fn node() -> FakeNode {
 
 /// A server of a node on a free port.
 pub fn serve(node: &Arc<FakeNode>) -> Server {
-    Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), node.clone()).unwrap()
+    Server::start(Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap(), node.clone()).unwrap()
 }
 
 /// The answer to a GET: status, headers, body.

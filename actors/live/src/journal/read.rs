@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tradeflow_bus::{Bus, BusError, Position, Reader, Stored, Topic, Topics};
+use tradeflow_bus::{Bus, BusError, Position, Reader, Scan, Stored, Topic, Topics};
 
 use super::Entry;
 use crate::LiveError;
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Records asked for at a time.
 const POLL_MAX: usize = 1024;
 
-/// Reads the records of one partition in order, up to the end as it was when reading began.
+/// Reads stretches of one partition, whose ends are offsets of records.
 struct Cursor {
     reader: Box<dyn Reader>,
     place: Position,
@@ -85,19 +85,20 @@ pub fn records<E: From<BusError>>(
     from: Position,
     mut take: impl FnMut(&Stored) -> Result<(), E>,
 ) -> Result<(), E> {
-    let bounds = bus.bounds(&from.topic, from.partition)?;
-    let from = Position { offset: from.offset.max(bounds.start), ..from };
-    let mut cursor = Cursor::new(bus, from)?;
-    while let Some(stored) = cursor.next_before(bounds.end)? {
-        take(&stored)?;
+    let mut scan = bus.scan(&from)?;
+    loop {
+        let records = scan.next(POLL_MAX)?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        records.iter().try_for_each(&mut take)?;
     }
-    Ok(())
 }
 
 /// The records of one key, in order, up to the end of the partition as it was when reading began.
 pub struct KeyReader {
-    cursor: Cursor,
-    end: u64,
+    scan: Box<dyn Scan>,
+    read: VecDeque<Stored>,
     key: String,
 }
 
@@ -107,9 +108,7 @@ impl KeyReader {
     /// # Errors
     /// Those of the bus.
     pub fn new(bus: &Arc<dyn Bus>, from: Position, key: &str) -> Result<Self, BusError> {
-        let bounds = bus.bounds(&from.topic, from.partition)?;
-        let from = Position { offset: from.offset.max(bounds.start), ..from };
-        Ok(Self { cursor: Cursor::new(bus, from)?, end: bounds.end, key: key.to_owned() })
+        Ok(Self { scan: bus.scan(&from)?, read: VecDeque::new(), key: key.to_owned() })
     }
 
     /// The next record of the key.
@@ -117,12 +116,17 @@ impl KeyReader {
     /// # Errors
     /// Those of the bus.
     pub fn next(&mut self) -> Result<Option<Stored>, BusError> {
-        while let Some(stored) = self.cursor.next_before(self.end)? {
-            if stored.key == self.key.as_bytes() {
-                return Ok(Some(stored));
+        loop {
+            while let Some(stored) = self.read.pop_front() {
+                if stored.key == self.key.as_bytes() {
+                    return Ok(Some(stored));
+                }
+            }
+            self.read.extend(self.scan.next(POLL_MAX)?);
+            if self.read.is_empty() {
+                return Ok(None);
             }
         }
-        Ok(None)
     }
 }
 

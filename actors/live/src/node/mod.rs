@@ -7,18 +7,23 @@
 //! | `reader.rs` | the thread that reads the bus and hands chunks and commands to cells |
 //! | `merge.rs` | puts the records of many partitions into the order of their time |
 //! | `owner.rs` | the thread that owns accounts: takes them over, lets them go |
+//! | `stepped.rs` | [`SteppedNode`]: the same on the caller's thread, for the simulation |
+//! | `bring_up.rs` | a cell from snapshot and journal, or at the start of its session |
 //! | `open.rs` | finds the session that is open, or opens one |
 //! | `status.rs` | what can be seen of cells and node |
 
 mod arbiters;
+mod bring_up;
 mod merge;
 mod open;
 mod owner;
 mod reader;
 mod status;
+mod stepped;
 
 pub use open::{Opened, open_session, sessions};
 pub use status::{BusView, CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
+pub use stepped::{Closing, SteppedNode};
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +32,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tradeflow_bus::{Clock, Durability, NewRecord, Topic, partition_of};
+use tradeflow_bus::{Clock, Durability, NewRecord, partition_of};
 
 use crate::LiveError;
 use crate::commands::{CommandMessage, WireCommand};
@@ -70,6 +75,21 @@ impl Default for NodeConfig {
     }
 }
 
+impl NodeConfig {
+    /// What the shells of a node with these settings share.
+    fn shared(&self, sources: &Sources, clock: &Arc<dyn Clock>) -> Shared {
+        Shared {
+            sources: sources.clone(),
+            clock: clock.clone(),
+            snapshots: SnapshotPolicy {
+                events: self.snapshot_events,
+                interval_ns: nanos(self.snapshot_interval),
+            },
+            grace_ns: nanos(self.grace),
+        }
+    }
+}
+
 /// What the owner is told.
 enum Control {
     /// Stop: close all cells; end the session where no other node goes on with it.
@@ -83,7 +103,7 @@ pub struct Node {
     clock: Arc<dyn Clock>,
     cells: Arc<Mutex<Vec<Arc<CellStatus>>>>,
     control: Sender<Control>,
-    owner: Option<JoinHandle<Result<(), LiveError>>>,
+    owner: Mutex<Option<JoinHandle<Result<(), LiveError>>>>,
     ready: Arc<AtomicBool>,
     lag: Lag,
 }
@@ -123,22 +143,13 @@ impl Node {
         let plan = opened.plan.clone();
         let cells = Arc::new(Mutex::new(Vec::new()));
         let ready = Arc::new(AtomicBool::new(false));
-        let read = Arc::<reader::ReaderStatus>::default();
-        let shared = Arc::new(Shared {
-            sources: sources.clone(),
-            clock: clock.clone(),
-            snapshots: SnapshotPolicy {
-                events: config.snapshot_events,
-                interval_ns: nanos(config.snapshot_interval),
-            },
-            grace_ns: nanos(config.grace),
-        });
+        let shared = Arc::new(config.shared(&sources, &clock));
         let lag = Lag::default();
         let (control, commands): (Sender<Control>, Receiver<Control>) = channel();
         let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone(), lag.0.clone())?;
         let thread = std::thread::Builder::new().name("owner".into()).spawn(move || owner.run(&commands));
         let thread = thread.map_err(|error| LiveError::Other(format!("the owner's thread: {error}")))?;
-        Ok(Self { plan, sources, clock, cells, control, owner: Some(thread), ready, lag })
+        Ok(Self { plan, sources, clock, cells, control, owner: Mutex::new(Some(thread)), ready, lag })
     }
 
     /// The session.
@@ -158,7 +169,7 @@ impl Node {
 
     /// Whether it goes on; false after a failure that [`Self::stop`] then tells.
     pub fn is_running(&self) -> bool {
-        self.owner.as_ref().is_some_and(|owner| !owner.is_finished())
+        self.owner.lock().is_ok_and(|owner| owner.as_ref().is_some_and(|owner| !owner.is_finished()))
     }
 
     /// What can be seen now.
@@ -182,8 +193,8 @@ impl Node {
         let places = self.lag.0.places.lock().map(|places| places.clone()).unwrap_or_default();
         let mut lag: BTreeMap<String, u64> = BTreeMap::new();
         for ((topic, partition), next) in places {
-            if let Ok(bounds) = self.sources.bus.bounds(&Topic::new(&topic), partition) {
-                *lag.entry(topic).or_default() += bounds.end.saturating_sub(next);
+            if let Ok(bounds) = self.sources.bus.bounds(&topic, partition) {
+                *lag.entry(topic.to_string()).or_default() += bounds.end.saturating_sub(next);
             }
         }
         let behind_ms = i64::try_from(self.lag.behind().as_millis()).unwrap_or(i64::MAX);
@@ -219,9 +230,10 @@ impl Node {
     ///
     /// # Errors
     /// What could not be closed, and failures on the way.
-    pub fn stop(mut self) -> Result<(), LiveError> {
+    pub fn stop(&self) -> Result<(), LiveError> {
         let _ = self.control.send(Control::Stop);
-        let Some(owner) = self.owner.take() else { return Ok(()) };
+        let owner = self.owner.lock().ok().and_then(|mut owner| owner.take());
+        let Some(owner) = owner else { return Ok(()) };
         owner.join().map_err(|_| LiveError::Other("the owner's thread panicked".into()))?
     }
 }

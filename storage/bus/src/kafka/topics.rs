@@ -271,11 +271,33 @@ pub(super) fn watermarks(
     timeout: Duration,
 ) -> Result<Range<u64>, BusError> {
     let number = i32::try_from(partition).unwrap_or(i32::MAX);
-    let answer = client.fetch_watermarks(topic.as_str(), number, timeout);
-    let (low, high) =
-        answer.map_err(|error| context.error(&format!("bounds of {topic}/{partition}"), &error))?;
+    let deadline = Instant::now() + timeout;
+    let (low, high) = loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match client.fetch_watermarks(topic.as_str(), number, left) {
+            Ok(bounds) => break bounds,
+            // Just created, or moving from one broker to another: the client asks once, and leaves it to us to go on.
+            Err(error) if is_without_leader(&error) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(context.error(&format!("bounds of {topic}/{partition}"), &error)),
+        }
+    };
     let low = u64::try_from(low).unwrap_or(0);
     Ok(low..u64::try_from(high).unwrap_or(0).max(low))
+}
+
+fn is_without_leader(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::ReplicaNotAvailable
+                | Code::OffsetNotAvailable
+                | Code::UnknownTopicOrPartition
+        )
+    )
 }
 
 fn settings(kind: TopicKind) -> Vec<(&'static str, String)> {
