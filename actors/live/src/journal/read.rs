@@ -200,15 +200,8 @@ impl MarketReader {
         mut take: impl FnMut(Chunk) -> Result<(), LiveError>,
     ) -> Result<(), LiveError> {
         let name = topic.topic(&self.topics);
-        let mut decoded = |stored: &Stored| match decoder.chunk(stored) {
-            Ok(Some(chunk)) => take(chunk),
-            Ok(None) | Err(_) => Ok(()),
-        };
-        let kept = self.bus.bounds(name, partition)?.start;
-        if first < kept {
-            let gone = BusError::Trimmed { topic: name.clone(), partition, wanted: first, first: kept };
-            let archive = self.archive.as_ref().ok_or(gone)?;
-            let records = archive.records(name, partition, first, last).map_err(LiveError::Other)?;
+        let mut decoded = passing_over_the_unreadable(decoder, &mut take);
+        if let Some(records) = self.archived(name, partition, first, last)? {
             return records.iter().try_for_each(decoded);
         }
         let cursor = match self.cursors.entry((topic, partition)) {
@@ -223,5 +216,64 @@ impl MarketReader {
             decoded(&stored)?;
         }
         Ok(())
+    }
+
+    /// As [`Self::range`] for `first <= offset < end`, where the end is the end of the partition as it once was. On Kafka no
+    /// record need be right before it.
+    ///
+    /// # Errors
+    /// As [`Self::range`].
+    pub fn until(
+        &self,
+        decoder: &Decoder,
+        topic: MarketTopic,
+        partition: u32,
+        (first, end): (u64, u64),
+        mut take: impl FnMut(Chunk) -> Result<(), LiveError>,
+    ) -> Result<(), LiveError> {
+        if first >= end {
+            return Ok(());
+        }
+        let name = topic.topic(&self.topics);
+        let mut decoded = passing_over_the_unreadable(decoder, &mut take);
+        if let Some(records) = self.archived(name, partition, first, end - 1)? {
+            return records.iter().try_for_each(decoded);
+        }
+        let mut scan = self.bus.scan(&Position { topic: name.clone(), partition, offset: first })?;
+        loop {
+            let records = scan.next(POLL_MAX)?;
+            let before = records.iter().take_while(|stored| stored.offset < end).count();
+            records[..before].iter().try_for_each(&mut decoded)?;
+            if records.is_empty() || before < records.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Records that the bus does not keep any more.
+    fn archived(
+        &self,
+        topic: &Topic,
+        partition: u32,
+        first: u64,
+        last: u64,
+    ) -> Result<Option<Vec<Stored>>, LiveError> {
+        let kept = self.bus.bounds(topic, partition)?.start;
+        if first >= kept {
+            return Ok(None);
+        }
+        let gone = BusError::Trimmed { topic: topic.clone(), partition, wanted: first, first: kept };
+        let archive = self.archive.as_ref().ok_or(gone)?;
+        archive.records(topic, partition, first, last).map(Some).map_err(LiveError::Other)
+    }
+}
+
+fn passing_over_the_unreadable<'a>(
+    decoder: &'a Decoder,
+    take: &'a mut impl FnMut(Chunk) -> Result<(), LiveError>,
+) -> impl FnMut(&Stored) -> Result<(), LiveError> + 'a {
+    move |stored| match decoder.chunk(stored) {
+        Ok(Some(chunk)) => take(chunk),
+        Ok(None) | Err(_) => Ok(()),
     }
 }
