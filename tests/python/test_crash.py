@@ -13,12 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from kafka_server import broker, kafka
-from nodes import Node, check_books, eventually, json_of, quick_group, same_books, verified
+from kafka_server import broker
+from nodes import Node, check_books, json_of, quick_group, verified
 
 KILLS = os.environ.get("TRADEFLOW_KILLS")
-# Both strategies are through their warm-up after this, in seconds of running taken together.
-TRADES_AFTER = 12
 
 
 @pytest.fixture
@@ -28,35 +26,27 @@ def chance():
     return random.Random(seed)
 
 
-@pytest.fixture(scope="module")
-def brokers():
-    with kafka() as address:
-        yield address
-
-
 def sleep(seconds: float):
     """Until the instant of a kill: the one thing here that is not waited for by its effect."""
     time.sleep(seconds)
 
 
-def kill_at_random(chance: random.Random, kills: int, logs: Path, *arguments, environment=None, slow: float) -> str:
-    """Starts a node and kills it, again and again; the session that it ran."""
-    sessions = set()
+def kill_at_random(chance: random.Random, kills: int, logs: Path, *arguments, environment=None, slow: float):
+    """Starts a node and kills it, again and again."""
     for number in range(kills):
         with Node(logs, *arguments, environment=environment) as node:
             match number % 3:
                 case 0:  # while it starts, recovers, joins its group
                     sleep(chance.uniform(0, slow))
                 case 1:  # while it runs
-                    sessions.add(node.session())
+                    node.up()
                     sleep(chance.uniform(0, 1.5))
                 case 2:  # while it stops: but not when it has
-                    sessions.add(node.session())
+                    node.up()
                     sleep(chance.uniform(0, 0.5))
                     node.send(signal.SIGTERM)
                     sleep(chance.uniform(0, 0.04))
             node.kill()
-    return sessions
 
 
 def test_killed_at_random_on_the_embedded_log(tmp_path, chance):
@@ -107,13 +97,13 @@ def finish(chance, logs, place, environment=None) -> dict:
     return verdict
 
 
-def test_killed_at_random_on_kafka(tmp_path, chance, brokers):
-    place = ("--data", tmp_path / "node", "--kafka", brokers, "--prefix", "crash.")
+def test_killed_at_random_on_kafka(tmp_path, chance, brokers, prefix):
+    place = ("--data", tmp_path / "node", "--kafka", brokers, "--prefix", prefix)
     kills = int(KILLS or 6)
     logs, environment = tmp_path / "logs", quick_group(brokers)
     kill_at_random(chance, kills, logs, "--demo", *place, environment=environment, slow=3)
     verdict = finish(chance, logs, place, environment)
-    books = check_books(brokers, "crash.")
+    books = check_books(brokers, prefix)
     sessions = [verified(*place, session=session["session"]) for session in json_of("sessions", *place)]
     assert books["paper"]["fills"] == sum(session["fills"] for session in sessions)
     assert books["paper"]["cash"] == Decimal(verdict["accounts"][0]["cash"])

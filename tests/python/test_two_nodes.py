@@ -11,7 +11,6 @@ from decimal import Decimal
 import pytest
 
 from conftest import BINARY
-from kafka_server import kafka
 from nodes import Node, check_books, eventually, json_of, quick_group, verified
 
 ACCOUNTS = [f"account-{number}" for number in range(6)]
@@ -49,12 +48,6 @@ symbols = ["{symbol}"]
 data = "trades"
 size = "20%"
 """
-
-
-@pytest.fixture(scope="module")
-def brokers():
-    with kafka() as address:
-        yield address
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +131,7 @@ def end(tmp_path, brokers: str, prefix: str, last: Node):
         assert (account["orders"], account["fills"], Decimal(account["cash"])) == (found["orders"], found["fills"], found["cash"])
 
 
-def test_one_is_killed_and_comes_back(tmp_path, brokers, vendor):
-    prefix = "killed."
+def test_one_is_killed_and_comes_back(tmp_path, brokers, vendor, prefix):
     with cluster(tmp_path, brokers, vendor, prefix) as start:
         a = start("a")
         assert has_all(a)
@@ -159,8 +151,7 @@ def test_one_is_killed_and_comes_back(tmp_path, brokers, vendor):
         end(tmp_path, brokers, prefix, b)
 
 
-def test_the_second_is_killed_while_the_first_has_the_feeds(tmp_path, brokers, vendor):
-    prefix = "second."
+def test_the_second_is_killed_while_the_first_has_the_feeds(tmp_path, brokers, vendor, prefix):
     with cluster(tmp_path, brokers, vendor, prefix) as start:
         b, a = start("b"), start("a")
         eventually("they share", lambda: share(a, b))
@@ -170,10 +161,9 @@ def test_the_second_is_killed_while_the_first_has_the_feeds(tmp_path, brokers, v
         end(tmp_path, brokers, prefix, b)
 
 
-def test_one_that_slept_can_do_nothing_any_more(tmp_path, brokers, vendor):
+def test_one_that_slept_can_do_nothing_any_more(tmp_path, brokers, vendor, prefix):
     """A node that is stopped in the middle of its work, and goes on after the other has its accounts, must not write: what
     it writes is refused, and it takes part again as one that has just come, or ends."""
-    prefix = "slept."
     with cluster(tmp_path, brokers, vendor, prefix) as start:
         a, b = start("a"), start("b")
         eventually("they share", lambda: share(a, b))

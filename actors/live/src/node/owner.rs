@@ -93,6 +93,9 @@ impl Owner {
             if self.reader.is_finished() {
                 return Ok(()); // its error is told at the end
             }
+            if let Some(error) = self.shared.failure.lock().ok().and_then(|failure| failure.clone()) {
+                return Err(error.into());
+            }
             for event in membership.poll(Duration::from_millis(20))? {
                 match event {
                     GroupEvent::Assigned(partitions) => {
@@ -140,6 +143,12 @@ impl Owner {
                     self.shells.insert(cell, address.clone());
                     let _ = self.feeds.send(Feed::Add { cell, address, status: status.clone(), places });
                 }
+                Err(LiveError::Bus(BusError::Fenced { .. })) => {
+                    tracing::info!(account, "another node has taken the account over meanwhile");
+                    continue;
+                }
+                // Not the cell's fault: the next start, or another node, brings it up.
+                Err(error @ LiveError::Bus(_)) => return Err(error),
                 Err(error) => {
                     tracing::error!(account, %error, "the cell can't be brought up and is halted");
                     status.halt(&error.to_string());
