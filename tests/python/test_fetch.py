@@ -11,7 +11,7 @@ import polars
 import pytest
 
 from conftest import BINARY, backtest, tradeflow_ok
-from vendors import PATIENCE, vendor
+from local_vendors import PATIENCE, vendor
 
 SYMBOL = "SAMPLE-EQ"
 # Half a year with two dividends and, at the new year, a split; the last month of it in minutes too.

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from conftest import BINARY, tradeflow, tradeflow_ok
-from vendors import PATIENCE, vendor
+from local_vendors import PATIENCE, vendor
 
 KEY = "s3cret-key"
 WHICH = ["alphavantage", "binance", "finnhub", "yahoo"]
