@@ -63,6 +63,9 @@ async fn ask(node: &Node, answers: &SyncSender<anyhow::Result<Status>>) {
 }
 
 impl Screen {
+    /// Room for what is wrong with the connection.
+    const TROUBLE_LINES: usize = 4;
+
     fn run(
         mut self,
         terminal: &mut DefaultTerminal,
@@ -99,7 +102,7 @@ impl Screen {
                 self.before = self.last.replace((status, Instant::now()));
                 self.trouble = None;
             }
-            Err(error) => self.trouble = Some(page::clean(&format!("{error:#}"))),
+            Err(error) => self.trouble = Some(format!("{error:#}")),
         }
     }
 
@@ -122,14 +125,16 @@ impl Screen {
     }
 
     fn draw(&mut self, frame: &mut Frame<'_>) {
-        let lines = self.page();
-        let trouble = self.trouble();
-        let above = u16::from(trouble.is_some());
-        let areas = [Constraint::Length(above), Constraint::Min(0), Constraint::Length(1)];
+        let width = usize::from(frame.area().width);
+        let lines = self.page(width);
+        let style = Style::new().fg(Color::Red);
+        let mut trouble = page::wrap(&self.trouble().unwrap_or_default(), width);
+        trouble.truncate(Self::TROUBLE_LINES);
+        let above = Constraint::Length(trouble.len() as u16);
+        let areas = [above, Constraint::Min(0), Constraint::Length(1)];
         let [top, middle, bottom] = Layout::vertical(areas).areas(frame.area());
-        if let Some(trouble) = trouble {
-            frame.render_widget(Line::styled(trouble, Style::new().fg(Color::Red)), top);
-        }
+        let trouble: Vec<_> = trouble.into_iter().map(|text| Line::styled(text, style)).collect();
+        frame.render_widget(Paragraph::new(trouble), top);
         (self.lines, self.room) = (lines.len(), usize::from(middle.height));
         self.scroll = self.scroll.min(self.lines.saturating_sub(self.room));
         let seen: Vec<_> = lines.into_iter().skip(self.scroll).take(self.room).collect();
@@ -140,12 +145,12 @@ impl Screen {
         frame.render_widget(Line::styled(help, Style::new().fg(Color::DarkGray)), bottom);
     }
 
-    fn page(&self) -> Vec<Line<'static>> {
+    fn page(&self, width: usize) -> Vec<Line<'static>> {
         let Some((status, at)) = &self.last else {
             return vec![Line::raw(format!("asking {} …", self.node.base))];
         };
         let before = self.before.as_ref().map(|(before, then)| (before, at.duration_since(*then)));
-        page::lines(status, before)
+        page::lines(status, before, width)
     }
 
     /// Why there is no news, and how old what is shown is.

@@ -57,7 +57,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("{}", text.trim_end());
         return Ok(ExitCode::SUCCESS);
     }
-    for line in page::lines(&status, None) {
+    for line in page::lines(&status, None, usize::MAX) {
         println!("{}", line.to_string().trim_end());
     }
     Ok(ExitCode::SUCCESS)

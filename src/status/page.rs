@@ -20,9 +20,9 @@ const USUAL: Style = Style::new();
 /// An earlier status, and how long ago it was asked for: for rates.
 pub type Before<'a> = Option<(&'a Status, Duration)>;
 
-/// The whole page.
-pub fn lines(status: &Status, before: Before<'_>) -> Vec<Line<'static>> {
-    let mut lines = head(status);
+/// The whole page; sentences are wrapped at `width`.
+pub fn lines(status: &Status, before: Before<'_>, width: usize) -> Vec<Line<'static>> {
+    let mut lines = head(status, width);
     lines.extend(feeds(status, before));
     lines.extend(quotes(status));
     lines.extend(accounts(status));
@@ -32,7 +32,7 @@ pub fn lines(status: &Status, before: Before<'_>) -> Vec<Line<'static>> {
     lines
 }
 
-fn head(status: &Status) -> Vec<Line<'static>> {
+fn head(status: &Status, width: usize) -> Vec<Line<'static>> {
     let state = match status.health.status {
         HealthState::Ok => Span::styled("ok", GOOD),
         HealthState::Degraded => Span::styled("degraded", DOUBTFUL),
@@ -43,8 +43,10 @@ fn head(status: &Status) -> Vec<Line<'static>> {
     let rest = format!("  session {session}  {time} UTC  version {}", status.version);
     let mut lines = vec![Line::from(vec![state, Span::raw(clean(&rest))])];
     let style = if status.health.status == HealthState::Down { BAD } else { DOUBTFUL };
-    let reasons = status.health.reasons.iter();
-    lines.extend(reasons.map(|reason| Line::styled(format!("  {}", clean(reason)), style)));
+    for reason in &status.health.reasons {
+        let wrapped = wrap(reason, width.saturating_sub(2));
+        lines.extend(wrapped.into_iter().map(|text| Line::styled(format!("  {text}"), style)));
+    }
     lines
 }
 
@@ -208,8 +210,23 @@ fn table(none: &str, header: &str, rows: impl Iterator<Item = Vec<Cell>>) -> Vec
     std::iter::once(Line::default()).chain(rows.into_iter().map(line)).collect()
 }
 
+/// Text in lines of so many characters, without control characters; a word that is longer has a line of its own.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in clean(text).split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Text from elsewhere must not move the cursor.
-pub fn clean(text: &str) -> String {
+fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -293,6 +310,13 @@ mod tests {
     }
 
     #[test]
+    fn sentences_are_wrapped_at_words() {
+        assert_eq!(wrap("a feed is silent\n", 9), ["a feed is", "silent"]);
+        assert_eq!(wrap("incomprehensible to me", 5), ["incomprehensible", "to me"]);
+        assert_eq!(wrap("as it is", usize::MAX), ["as it is"]);
+    }
+
+    #[test]
     fn nothing_that_a_node_says_reaches_the_terminal_as_a_command() {
         let mut status = Status { session: "one".into(), ..Status::default() };
         let evil = "\u{1b}]0;title\u{7}\r\n";
@@ -302,7 +326,7 @@ mod tests {
             vec![QuoteLine { symbol: evil.into(), bid: Some(evil.into()), ..QuoteLine::default() }];
         let cell = CellView { account: evil.into(), equity: evil.into(), ..CellView::default() };
         status.cells = vec![cell];
-        let lines = lines(&status, None);
+        let lines = lines(&status, None, 20);
         assert!(lines.len() > 10);
         for line in lines {
             assert!(!line.to_string().chars().any(char::is_control), "{line:?}");

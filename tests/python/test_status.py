@@ -262,7 +262,7 @@ def test_it_waits_for_a_node_and_goes_on_when_one_comes_back():
     node.stop()
     with Terminal("--url", node.url) as terminal:
         shown = terminal.until("trying again: no node at")
-        assert "tradeflow serve" in shown
+        assert "start one with `tradeflow serve`" in " ".join(shown.split()), shown
         node = Node(node.port)
         terminal.until("BTCUSD")
         assert "trying again" not in terminal.text()
