@@ -5,7 +5,9 @@
 //! waits in turn.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -102,6 +104,9 @@ pub(crate) struct CellShell {
     outbox: Vec<NewRecord>,
     outbox_cause: Option<Timestamp>,
     in_flight: bool,
+    /// The write of entries and outputs that is under way, and the number of such writes so far.
+    flight: Option<(Receipt, Writing)>,
+    flights: u64,
     /// Told itself to take what it was sent.
     gathering: bool,
     /// When the last snapshot was taken.
@@ -146,6 +151,8 @@ impl CellShell {
             outbox: missing,
             outbox_cause: None,
             in_flight: false,
+            flight: None,
+            flights: 0,
             gathering: false,
             snapshot_at,
             shown: None,
@@ -198,16 +205,17 @@ impl CellShell {
             return self.written(answer, writing);
         }
         self.in_flight = true;
-        let then = receipt.into_actor(self).map(move |answer, shell, ctx| {
-            shell.in_flight = false;
-            shell.written(answer, writing);
-            shell.pump(ctx);
-        });
-        // While too much waits the mailbox is not read: whoever sends has to wait.
-        if self.host.as_ref().is_some_and(|host| host.pending_rows() > CellHost::PENDING_ROWS_MAX) {
-            ctx.wait(then);
-        } else {
-            ctx.spawn(then);
+        self.flight = Some((receipt, writing));
+        self.flights += 1;
+        ctx.spawn(Landing(self.flights));
+        self.hold(ctx);
+    }
+
+    /// While too much waits for a write the mailbox is not read: whoever sends has to wait.
+    fn hold(&self, ctx: &mut Context<Self>) {
+        let much = self.host.as_ref().is_some_and(|host| host.pending_rows() > CellHost::PENDING_ROWS_MAX);
+        if much && self.flight.is_some() {
+            ctx.wait(Landing(self.flights));
         }
     }
 
@@ -361,6 +369,7 @@ impl Handler<Deliver> for CellShell {
         }
         if host.pending_rows() >= CellHost::ENTRY_ROWS_MAX {
             self.pump(ctx);
+            self.hold(ctx);
         } else if !self.gathering {
             self.gathering = true;
             ctx.notify(Gathered);
@@ -432,6 +441,32 @@ impl Handler<Close> for CellShell {
         }
         self.closing = Some(close);
         self.pump(ctx);
+    }
+}
+
+/// The end of the write with this number. Several may wait for it: beside other things, and with the mailbox held.
+struct Landing(u64);
+
+impl ActorFuture<CellShell> for Landing {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        shell: &mut CellShell,
+        ctx: &mut Context<CellShell>,
+        task: &mut std::task::Context<'_>,
+    ) -> Poll<()> {
+        if shell.flights != self.0 {
+            return Poll::Ready(());
+        }
+        let Some((receipt, _)) = &mut shell.flight else { return Poll::Ready(()) };
+        let Poll::Ready(answer) = Pin::new(receipt).poll(task) else { return Poll::Pending };
+        shell.in_flight = false;
+        if let Some((_, writing)) = shell.flight.take() {
+            shell.written(answer, writing);
+            shell.pump(ctx);
+        }
+        Poll::Ready(())
     }
 }
 

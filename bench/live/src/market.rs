@@ -27,9 +27,10 @@ const LOW: u64 = 10_000;
 /// The quantity of each trade, raw.
 pub const QTY: u64 = 10_000;
 
-/// The price of the tick with this number of a symbol, raw: straight up, straight down.
-pub fn price(number: u64) -> u64 {
-    let at = number % CYCLE;
+/// The price of the tick with this number of a symbol, raw: straight up, straight down. Symbols turn one after the other,
+/// not all at once.
+pub fn price(index: usize, number: u64) -> u64 {
+    let at = (number + 17 * index as u64) % CYCLE;
     LOW + STEP * at.min(CYCLE - at)
 }
 
@@ -125,7 +126,7 @@ pub fn frame(index: usize, number: u64, millis: i64, into: &mut Vec<u8>) {
     let start = into.len();
     // A head for texts of 126 to 65,535 bytes; the length is known afterwards.
     into.extend_from_slice(&[0x81, 126, 0, 0]);
-    let (price, id) = (price(number), number + 1);
+    let (price, id) = (price(index, number), number + 1);
     let side = number.is_multiple_of(2);
     // Writing to a vector can't fail.
     let _ = write!(
@@ -148,13 +149,13 @@ mod tests {
     #[test]
     fn frames_are_the_vendors() {
         let mut bytes = Vec::new();
-        frame(7, 41, 1_700_000_000_123, &mut bytes);
+        frame(80, 41, 1_700_000_000_123, &mut bytes);
         let length = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
         assert_eq!(length, bytes.len() - 4);
         let Ok(Frame::Trade(trade)) = parse(std::str::from_utf8(&bytes[4..]).unwrap()) else {
             panic!("{bytes:?}")
         };
-        assert_eq!((trade.symbol, trade.id), ("B007USDT", 42));
+        assert_eq!((trade.symbol, trade.id), ("B080USDT", 42));
         assert_eq!((trade.price, trade.qty), ("100.05".parse().unwrap(), 100.into()));
     }
 }

@@ -59,7 +59,7 @@ pub fn trade_record(sources: &Sources, number: u64, ts: Timestamp) -> anyhow::Re
         instrument: InstrumentId(0),
         ts_event: ts,
         ts_init: ts,
-        price: Price::from_raw(market::price(number) as i64),
+        price: Price::from_raw(market::price(0, number) as i64),
         qty: Qty::from_raw(market::QTY as i64),
         aggressor: Aggressor::Buyer,
     });
