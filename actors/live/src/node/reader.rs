@@ -151,8 +151,8 @@ impl BusReader {
         }
     }
 
-    /// Sends a cell nothing more. What no other cell needs is read no more: where reading stopped for want of a reader,
-    /// retention goes on.
+    /// Sends a cell nothing more. What no other cell here needs is read no more: retention goes by those who need it, and
+    /// would overtake a reader that only looks on.
     pub(super) fn remove(&mut self, cell: usize) {
         self.cells.remove(&cell);
         self.followers.values_mut().for_each(|cells| cells.retain(|known| *known != cell));
