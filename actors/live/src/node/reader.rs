@@ -63,6 +63,8 @@ pub(crate) struct BusReader {
     cells: BTreeMap<usize, Reached>,
     /// Cells by the instruments that they follow.
     followers: BTreeMap<InstrumentId, Vec<usize>>,
+    /// The partitions that each cell needs.
+    needs: BTreeMap<usize, Vec<(Topic, u32)>>,
     /// Where reading goes on, by topic and partition.
     places: BTreeMap<(Topic, u32), u64>,
     status: Arc<ReaderStatus>,
@@ -91,6 +93,7 @@ impl BusReader {
             shared,
             cells: BTreeMap::new(),
             followers: BTreeMap::new(),
+            needs: BTreeMap::new(),
             places: BTreeMap::new(),
             status,
             interval,
@@ -148,10 +151,19 @@ impl BusReader {
         }
     }
 
-    /// Sends a cell nothing more.
+    /// Sends a cell nothing more. What no other cell here needs is read no more: retention goes by those who need it, and
+    /// would overtake a reader that only looks on.
     pub(super) fn remove(&mut self, cell: usize) {
         self.cells.remove(&cell);
         self.followers.values_mut().for_each(|cells| cells.retain(|known| *known != cell));
+        for (topic, partition) in self.needs.remove(&cell).unwrap_or_default() {
+            if self.needs.values().flatten().any(|need| *need == (topic.clone(), partition)) {
+                continue;
+            }
+            self.reader.remove(&topic, partition);
+            self.merge.forget(&topic, partition);
+            self.places.remove(&(topic, partition));
+        }
     }
 
     fn note_behind(&self, caught_up: bool, records: &[Stored]) {
@@ -188,7 +200,9 @@ impl BusReader {
             offset: *offset,
         });
         let own = Position { topic: topics.commands.clone(), partition, offset: places.commands };
-        for place in market.chain([own]).collect::<Vec<_>>() {
+        let from: Vec<_> = market.chain([own]).collect();
+        self.needs.insert(cell, from.iter().map(|place| (place.topic.clone(), place.partition)).collect());
+        for place in from {
             let key = (place.topic.clone(), place.partition);
             if self.places.get(&key).is_none_or(|known| place.offset < *known) {
                 self.merge.forget(&place.topic, place.partition);
