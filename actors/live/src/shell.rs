@@ -74,9 +74,17 @@ pub(crate) struct Shared {
     pub(crate) snapshots: SnapshotPolicy,
     /// How long after its due time a timer or session boundary waits for data that is older.
     pub(crate) grace_ns: i64,
+    /// The first failure of the bus: it is no cell's fault, and ends the node.
+    pub(crate) failure: Mutex<Option<BusError>>,
 }
 
 impl Shared {
+    fn fail(&self, error: BusError) {
+        if let Ok(mut failure) = self.failure.lock() {
+            failure.get_or_insert(error);
+        }
+    }
+
     fn topics(&self) -> &Topics {
         &self.sources.topics
     }
@@ -207,7 +215,7 @@ impl CellShell {
     fn written(&mut self, answer: Result<Written, BusError>, writing: Writing) {
         let written = match answer {
             Ok(written) => written,
-            Err(error) => return self.unwritable("the journal", &error),
+            Err(error) => return self.not_written("the journal", error),
         };
         let Some(host) = &mut self.host else { return };
         let (mut orders, mut fills, mut journal) = (None, None, None);
@@ -253,19 +261,26 @@ impl CellShell {
         self.outbox.extend(handled.records);
     }
 
-    /// What a cell writes is not taken. When the bus is away, the node is to end, so that its next start, or another node,
-    /// goes on with what was written.
-    fn unwritable(&mut self, what: &str, error: &BusError) {
-        self.halt(&format!("{what} can't be written: {error}"));
-        if matches!(error, BusError::Unavailable { .. }) {
-            self.status.note_unwritable();
+    /// What could not be written may be on the bus or not: the cell is rebuilt from what is there, here after the next
+    /// start, or on the node that has taken the account over.
+    fn not_written(&mut self, what: &str, error: BusError) {
+        if matches!(error, BusError::Fenced { .. }) {
+            tracing::info!(account = self.status.account(), "another node has taken the account over");
+            return self.end(&error.to_string());
         }
+        let why = format!("{what} can't be written: {error}");
+        self.shared.fail(error);
+        self.halt(&why);
     }
 
     /// The cell can't go on: what it broke is said, and its account trades no more until a person looks.
     fn halt(&mut self, why: &str) {
         tracing::error!(account = self.status.account(), why, "the cell is halted");
         self.status.halt(why);
+        self.end(why);
+    }
+
+    fn end(&mut self, why: &str) {
         self.host = None;
         self.outbox.clear();
         if let Some(close) = self.closing.take() {
@@ -292,13 +307,13 @@ impl CellShell {
 
     /// The checkpoint is written: the snapshot behind it follows.
     fn snapshot(&mut self, answer: Result<Written, BusError>, ctx: &mut Context<Self>) {
-        let place = answer.map(|written| written.places.first().map_or(0, |(_, offset)| *offset));
+        let offset = match answer {
+            Ok(written) => written.places.first().map_or(0, |(_, offset)| *offset),
+            Err(error) => return self.not_written("a checkpoint", error),
+        };
         let Some(host) = &mut self.host else { return };
-        let taken = place.map_err(LiveError::from).and_then(|offset| {
-            host.passed_checkpoint(offset);
-            host.snapshot()
-        });
-        let snapshot = match taken {
+        host.passed_checkpoint(offset);
+        let snapshot = match host.snapshot() {
             Ok(snapshot) => snapshot,
             Err(error) => return self.halt(&format!("no snapshot can be taken: {error}")),
         };
@@ -311,7 +326,7 @@ impl CellShell {
             shell.in_flight = false;
             shell.status.note_snapshot(started.elapsed());
             if let Err(error) = answer {
-                return shell.unwritable("the snapshot", &error);
+                return shell.not_written("a snapshot", error);
             }
             let Some(host) = &mut shell.host else { return };
             host.snapshot_written();

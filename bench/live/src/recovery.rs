@@ -129,7 +129,7 @@ pub fn fill(place: &Place, from: u64, to: u64) -> anyhow::Result<()> {
     for tick in from..to {
         let record = crate::ratios::trade_record(&sources, tick, SystemClock.now())?;
         sources.bus.publish(vec![record], Durability::Process).wait()?;
-        while tick - from - cell.events() >= AHEAD_MAX {
+        while (tick + 1 - from).saturating_sub(cell.events()) >= AHEAD_MAX {
             std::thread::yield_now();
         }
     }

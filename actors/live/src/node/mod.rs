@@ -86,6 +86,7 @@ impl NodeConfig {
                 interval_ns: nanos(self.snapshot_interval),
             },
             grace_ns: nanos(self.grace),
+            failure: Mutex::default(),
         }
     }
 }

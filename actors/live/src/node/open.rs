@@ -63,10 +63,10 @@ pub(super) fn begin_close(sources: &Sources) -> Result<Box<dyn Exclusive>, LiveE
     Ok(sources.bus.claim(&sources.topics.sessions, 0, Durability::Power)?)
 }
 
-/// Writes that a session is closed.
+/// Writes that a session is closed; unless another node has taken accounts over since [`begin_close`], and goes on.
 ///
 /// # Errors
-/// Those of the bus; fenced off when another node has taken accounts over since [`begin_close`].
+/// Those of the bus.
 pub(super) fn close_session(
     sources: &Sources,
     mut writer: Box<dyn Exclusive>,
@@ -78,8 +78,13 @@ pub(super) fn close_session(
         ended: Some(now.max(session.started)),
         ..session.clone()
     };
-    writer.append(vec![session_record(&sources.topics, &closed, now)]).wait()?;
-    Ok(())
+    match writer.append(vec![session_record(&sources.topics, &closed, now)]).wait() {
+        Err(BusError::Fenced { .. }) => {
+            tracing::info!(session = session.id, "stays open: another node has taken accounts over");
+            Ok(())
+        }
+        written => Ok(written.map(drop)?),
+    }
 }
 
 /// Whether accounts may be taken over in a session: to be asked when their partitions are claimed, and before anything is

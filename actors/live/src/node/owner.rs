@@ -93,7 +93,9 @@ impl Owner {
             if self.reader.is_finished() {
                 return Ok(()); // its error is told at the end
             }
-            self.is_writable()?;
+            if let Some(error) = self.shared.failure.lock().ok().and_then(|failure| failure.clone()) {
+                return Err(error.into());
+            }
             for event in membership.poll(Duration::from_millis(20))? {
                 match event {
                     GroupEvent::Assigned(partitions) => {
@@ -105,14 +107,6 @@ impl Owner {
                 }
             }
         }
-    }
-
-    /// An error when a cell can write no more because the bus is away.
-    fn is_writable(&self) -> Result<(), LiveError> {
-        let Ok(cells) = self.cells.lock() else { return Ok(()) };
-        let Some(cell) = cells.iter().find(|cell| cell.is_unwritable()) else { return Ok(()) };
-        let why = cell.halted().unwrap_or_default();
-        Err(LiveError::Cell { account: cell.account().to_owned(), why })
     }
 
     fn take_over(&mut self, partitions: &[u32]) -> Result<(), LiveError> {
@@ -149,8 +143,12 @@ impl Owner {
                     self.shells.insert(cell, address.clone());
                     let _ = self.feeds.send(Feed::Add { cell, address, status: status.clone(), places });
                 }
-                // Nothing is wrong with the cell: the next start, or another node, brings it up.
-                Err(LiveError::Bus(error @ BusError::Unavailable { .. })) => return Err(error.into()),
+                Err(LiveError::Bus(BusError::Fenced { .. })) => {
+                    tracing::info!(account, "another node has taken the account over meanwhile");
+                    continue;
+                }
+                // Not the cell's fault: the next start, or another node, brings it up.
+                Err(error @ LiveError::Bus(_)) => return Err(error),
                 Err(error) => {
                     tracing::error!(account, %error, "the cell can't be brought up and is halted");
                     status.halt(&error.to_string());

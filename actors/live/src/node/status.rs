@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -26,7 +26,6 @@ pub struct CellStatus {
     mailbox: AtomicI64,
     denials: Mutex<BTreeMap<String, u64>>,
     halted: Mutex<Option<String>>,
-    unwritable: AtomicBool,
 }
 
 /// Latencies since they were last taken, in nanoseconds.
@@ -171,7 +170,6 @@ impl CellStatus {
             mailbox: AtomicI64::new(0),
             denials: Mutex::default(),
             halted: Mutex::new(None),
-            unwritable: AtomicBool::new(false),
         }
     }
 
@@ -304,15 +302,6 @@ impl CellStatus {
         if let Ok(mut halted) = self.halted.lock() {
             *halted = Some(why.to_owned());
         }
-    }
-
-    /// Its journal can't be written any more: the bus is away, and nothing is wrong with the cell.
-    pub(crate) fn note_unwritable(&self) {
-        self.unwritable.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_unwritable(&self) -> bool {
-        self.unwritable.load(Ordering::Acquire)
     }
 
     /// Shows the cell as it is now.

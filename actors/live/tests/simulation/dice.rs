@@ -98,7 +98,7 @@ impl Weather {
             cut: rate(6),
             clock: rate(15),
             trim: rate(15),
-            end: rate(5),
+            end: rate(25),
             drop: rate(50),
             double: rate(50),
             reorder: rate(80),

@@ -363,7 +363,10 @@ impl World {
         if self.dice.chance(weather.moved) {
             self.move_away(partition);
         }
-        if self.dice.chance(weather.seized) {
+        // A session that is about to end is the worst moment.
+        let ending =
+            self.machines.iter().any(|machine| machine.node.as_ref().is_some_and(|node| node.ending));
+        if self.dice.chance(if ending { weather.seized * 10 } else { weather.seized }) {
             let from = self.owner[partition as usize];
             self.note(format!("partition {partition} is taken from machine {from} without a word"));
             if let Some(running) = &mut self.machines[from].node {
