@@ -169,6 +169,12 @@ pub trait Reader: Send {
 
     /// Reads this partition no more.
     fn remove(&mut self, topic: &Topic, partition: u32);
+
+    /// Of a reader of one partition: whether it has handed out everything that was there at some time since it was
+    /// [`set`](Self::set). Where offsets leave gaps it tells the end from a record that is still to come.
+    fn at_end(&self) -> bool {
+        false
+    }
 }
 
 /// Reads one partition up to an end.

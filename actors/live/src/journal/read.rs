@@ -15,7 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Records asked for at a time.
 const POLL_MAX: usize = 1024;
 
-/// Reads stretches of one partition, whose ends are offsets of records.
+/// Reads stretches of one partition. What stands in a journal ends at a record; a warm-up ends where the partition did,
+/// and there may lie the mark of a transaction, which takes an offset.
 struct Cursor {
     reader: Box<dyn Reader>,
     place: Position,
@@ -30,9 +31,9 @@ impl Cursor {
     /// The next record with `offset < end`.
     fn next_before(&mut self, end: u64) -> Result<Option<Stored>, BusError> {
         let mut waited = Duration::ZERO;
-        let step = Duration::from_millis(100);
+        let step = Duration::from_millis(20);
         while self.read.is_empty() {
-            if self.place.offset >= end {
+            if self.place.offset >= end || self.reader.at_end() {
                 return Ok(None);
             }
             self.read.extend(self.reader.poll(POLL_MAX, step)?);

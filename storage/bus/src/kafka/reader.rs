@@ -28,6 +28,8 @@ pub(super) struct KafkaReader {
     topics: Vec<Places>,
     /// When partitions whose position is past their end are looked at again.
     look_again: Option<Instant>,
+    /// See [`Reader::at_end`].
+    at_end: bool,
 }
 
 struct Places {
@@ -64,8 +66,10 @@ impl KafkaReader {
         catalog: &Arc<Catalog>,
         from: &[Position],
     ) -> Result<Self, BusError> {
+        // The client tells the number of the partition and not the topic, so of one alone it is of use.
+        let at_end = if from.len() == 1 { AtEnd::Tell } else { AtEnd::Wait };
         let consumer = config
-            .consumer("tradeflow-reader", AtEnd::Wait)
+            .consumer("tradeflow-reader", at_end)
             .create_with_context(context.clone())
             .map_err(|error| context.error("read", &error))?;
         let mut reader = Self {
@@ -75,6 +79,7 @@ impl KafkaReader {
             timeout: config.timeout,
             topics: Vec::new(),
             look_again: None,
+            at_end: false,
         };
         for position in from {
             reader.set(position)?;
@@ -224,6 +229,7 @@ impl Reader for KafkaReader {
                         records.push(record);
                     }
                 }
+                Some(Err(KafkaError::PartitionEOF(_))) => self.at_end = true,
                 Some(Err(error)) => match error.rdkafka_error_code() {
                     Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.out_of_range()?,
                     // Of authorisation, of a topic that was deleted, of a record that is broken.
@@ -246,6 +252,7 @@ impl Reader for KafkaReader {
 
     fn set(&mut self, position: &Position) -> Result<(), BusError> {
         let Position { topic, partition, offset } = position;
+        self.at_end = false;
         self.catalog.check(topic, *partition)?;
         self.assign(topic, *partition, *offset)?;
         let index = match self.topics.iter().position(|places| places.topic == *topic) {
@@ -270,5 +277,9 @@ impl Reader for KafkaReader {
         {
             *place = None;
         }
+    }
+
+    fn at_end(&self) -> bool {
+        self.at_end
     }
 }
