@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tradeflow_bus::{Bus, BusError, Position, Reader, Scan, Stored, Topic, Topics};
 
@@ -12,6 +12,8 @@ use crate::chunk::{Chunk, Decoder, MarketTopic};
 
 /// How long to wait for records that are known to be there.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the first offset of a partition is taken for the first: retention deletes by the minute.
+const KEPT_FOR: Duration = Duration::from_secs(1);
 /// Records asked for at a time.
 const POLL_MAX: usize = 1024;
 
@@ -60,7 +62,9 @@ impl Cursor {
 
     /// Goes to an offset, forwards without a seek where it can.
     fn go_to(&mut self, offset: u64) -> Result<(), BusError> {
-        if offset < self.place.offset {
+        // An end that was seen earlier says nothing of what was written since.
+        let is_over = self.read.is_empty() && self.reader.at_end();
+        if offset < self.place.offset || is_over {
             self.read.clear();
             self.place.offset = offset;
             return self.reader.set(&self.place);
@@ -179,12 +183,26 @@ pub struct MarketReader {
     topics: Topics,
     archive: Option<Arc<dyn Archive>>,
     cursors: BTreeMap<(MarketTopic, u32), Cursor>,
+    /// The first offsets that are kept, and when they were asked for.
+    kept: BTreeMap<(MarketTopic, u32), (u64, Instant)>,
 }
 
 impl MarketReader {
     /// On a bus, and the archive for what has left it.
     pub fn new(bus: Arc<dyn Bus>, topics: Topics, archive: Option<Arc<dyn Archive>>) -> Self {
-        Self { bus, topics, archive, cursors: BTreeMap::new() }
+        Self { bus, topics, archive, cursors: BTreeMap::new(), kept: BTreeMap::new() }
+    }
+
+    /// The first offset that is kept. A journal refers to thousands of stretches a second: the bus is not asked each time.
+    fn kept(&mut self, topic: MarketTopic, partition: u32) -> Result<u64, BusError> {
+        match self.kept.get(&(topic, partition)) {
+            Some((kept, asked)) if asked.elapsed() < KEPT_FOR => Ok(*kept),
+            _ => {
+                let kept = self.bus.bounds(topic.topic(&self.topics), partition)?.start;
+                self.kept.insert((topic, partition), (kept, Instant::now()));
+                Ok(kept)
+            }
+        }
     }
 
     /// Hands the chunks with `first <= offset <= last` to `take`, in order. Records that can't be read are passed over,
@@ -200,12 +218,12 @@ impl MarketReader {
         (first, last): (u64, u64),
         mut take: impl FnMut(Chunk) -> Result<(), LiveError>,
     ) -> Result<(), LiveError> {
+        let kept = self.kept(topic, partition)?;
         let name = topic.topic(&self.topics);
         let mut decoded = |stored: &Stored| match decoder.chunk(stored) {
             Ok(Some(chunk)) => take(chunk),
             Ok(None) | Err(_) => Ok(()),
         };
-        let kept = self.bus.bounds(name, partition)?.start;
         if first < kept {
             let gone = BusError::Trimmed { topic: name.clone(), partition, wanted: first, first: kept };
             let archive = self.archive.as_ref().ok_or(gone)?;
