@@ -117,8 +117,8 @@ def test_the_recorded_frames_of_binance(tmp_path):
         assert account["orders"] > 0, account
         assert account["fills"] > 0, account
     # Every trade that was played is in the catalog, with its price and size as they were sent.
-    assert rows(tmp_path, "trades", "BTCUSD") == 9_757
-    print(counts)
+    assert rows(tmp_path, "trades", "BTCUSD") == int(counts["trades"]) == 9_757
+    assert rows(tmp_path, "quotes", "BTCUSD") == int(counts["quotes"]) == 28_040
 
 
 def rows(tmp_path, kind: str, symbol: str) -> int:
@@ -133,7 +133,7 @@ def test_trades_of_spy_as_finnhub_sends_them(tmp_path):
         verdict, counts = run(tmp_path, vendor, config + SHARE.format(symbol="SPY"))
     assert verdict["orders"] > 10
     assert verdict["fills"] > 10
-    print(counts)
+    assert rows(tmp_path, "trades", "SPY") == int(counts["trades"]) > 4_000
 
 
 def test_the_recorded_frames_of_finnhub(tmp_path):
