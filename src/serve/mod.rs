@@ -67,7 +67,7 @@ pub struct Args {
     demo: bool,
     #[command(flatten)]
     place: Place,
-    /// End after so long, such as 60s or 8h
+    /// End so long after everything is up, such as 60s or 8h
     #[arg(long = "for", value_name = "TIME", value_parser = period)]
     period: Option<Duration>,
     /// Address and port of health, metrics and the API; port 0 takes a free one
@@ -105,9 +105,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // Signals from now on end it in order.
-    let ends = runtime.block_on(async { Ends::new(args.period) })?;
+    let mut ends = runtime.block_on(async { Ends::new() })?;
     let running = Running::start(config, &runtime)?;
     running.announce();
+    ends.after(args.period);
     let ended = running.wait(&runtime, ends);
     let cells = running.node.cells();
     let session = running.node.plan().id.clone();
@@ -129,13 +130,18 @@ struct Ends {
 }
 
 impl Ends {
-    fn new(period: Option<Duration>) -> anyhow::Result<Self> {
+    fn new() -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
-            deadline: period.map(|period| Instant::now() + period),
+            deadline: None,
             interrupt: signal(SignalKind::interrupt()).context("waiting for signals")?,
             terminate: signal(SignalKind::terminate()).context("waiting for signals")?,
         })
+    }
+
+    /// Ends so long from now.
+    fn after(&mut self, period: Option<Duration>) {
+        self.deadline = period.map(|period| Instant::now() + period);
     }
 
     /// Waits for one of them, or for so long; whether it is the end.
