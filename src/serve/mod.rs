@@ -105,9 +105,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // Signals from now on end it in order.
-    let ends = runtime.block_on(async { Ends::new(args.period) })?;
+    let mut ends = runtime.block_on(async { Ends::new() })?;
     let running = Running::start(config, &runtime)?;
     running.announce();
+    ends.deadline = args.period.map(|period| Instant::now() + period);
     let ended = running.wait(&runtime, ends);
     let cells = running.node.cells();
     let session = running.node.plan().id.clone();
@@ -129,10 +130,10 @@ struct Ends {
 }
 
 impl Ends {
-    fn new(period: Option<Duration>) -> anyhow::Result<Self> {
+    fn new() -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
-            deadline: period.map(|period| Instant::now() + period),
+            deadline: None,
             interrupt: signal(SignalKind::interrupt()).context("waiting for signals")?,
             terminate: signal(SignalKind::terminate()).context("waiting for signals")?,
         })
