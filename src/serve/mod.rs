@@ -67,7 +67,7 @@ pub struct Args {
     demo: bool,
     #[command(flatten)]
     place: Place,
-    /// End so long after everything is up, such as 60s or 8h
+    /// End after so long, such as 60s or 8h
     #[arg(long = "for", value_name = "TIME", value_parser = period)]
     period: Option<Duration>,
     /// Address and port of health, metrics and the API; port 0 takes a free one
@@ -108,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut ends = runtime.block_on(async { Ends::new() })?;
     let running = Running::start(config, &runtime)?;
     running.announce();
-    ends.after(args.period);
+    ends.deadline = args.period.map(|period| Instant::now() + period);
     let ended = running.wait(&runtime, ends);
     let cells = running.node.cells();
     let session = running.node.plan().id.clone();
@@ -137,11 +137,6 @@ impl Ends {
             interrupt: signal(SignalKind::interrupt()).context("waiting for signals")?,
             terminate: signal(SignalKind::terminate()).context("waiting for signals")?,
         })
-    }
-
-    /// Ends so long from now.
-    fn after(&mut self, period: Option<Duration>) {
-        self.deadline = period.map(|period| Instant::now() + period);
     }
 
     /// Waits for one of them, or for so long; whether it is the end.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tradeflow_bus::{Bus, BusError, Position, Reader, Scan, Stored, Topic, Topics};
 
@@ -12,6 +12,8 @@ use crate::chunk::{Chunk, Decoder, MarketTopic};
 
 /// How long to wait for records that are known to be there.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the first offset of a partition is taken for the first: retention deletes by the minute.
+const KEPT_FOR: Duration = Duration::from_secs(1);
 /// Records asked for at a time.
 const POLL_MAX: usize = 1024;
 
@@ -178,12 +180,14 @@ pub struct MarketReader {
     topics: Topics,
     archive: Option<Arc<dyn Archive>>,
     cursors: BTreeMap<(MarketTopic, u32), Cursor>,
+    /// The first offsets that are kept, and when they were asked for.
+    kept: BTreeMap<(MarketTopic, u32), (u64, Instant)>,
 }
 
 impl MarketReader {
     /// On a bus, and the archive for what has left it.
     pub fn new(bus: Arc<dyn Bus>, topics: Topics, archive: Option<Arc<dyn Archive>>) -> Self {
-        Self { bus, topics, archive, cursors: BTreeMap::new() }
+        Self { bus, topics, archive, cursors: BTreeMap::new(), kept: BTreeMap::new() }
     }
 
     /// Hands the chunks with `first <= offset <= last` to `take`, in order. Records that can't be read are passed over,
@@ -199,11 +203,11 @@ impl MarketReader {
         (first, last): (u64, u64),
         mut take: impl FnMut(Chunk) -> Result<(), LiveError>,
     ) -> Result<(), LiveError> {
-        let name = topic.topic(&self.topics);
         let mut decoded = passing_over_the_unreadable(decoder, &mut take);
-        if let Some(records) = self.archived(name, partition, first, last)? {
+        if let Some(records) = self.archived(topic, partition, first, last)? {
             return records.iter().try_for_each(decoded);
         }
+        let name = topic.topic(&self.topics);
         let cursor = match self.cursors.entry((topic, partition)) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(free) => {
@@ -224,7 +228,7 @@ impl MarketReader {
     /// # Errors
     /// As [`Self::range`].
     pub fn until(
-        &self,
+        &mut self,
         decoder: &Decoder,
         topic: MarketTopic,
         partition: u32,
@@ -234,11 +238,11 @@ impl MarketReader {
         if first >= end {
             return Ok(());
         }
-        let name = topic.topic(&self.topics);
         let mut decoded = passing_over_the_unreadable(decoder, &mut take);
-        if let Some(records) = self.archived(name, partition, first, end - 1)? {
+        if let Some(records) = self.archived(topic, partition, first, end - 1)? {
             return records.iter().try_for_each(decoded);
         }
+        let name = topic.topic(&self.topics);
         let mut scan = self.bus.scan(&Position { topic: name.clone(), partition, offset: first })?;
         loop {
             let records = scan.next(POLL_MAX)?;
@@ -252,19 +256,32 @@ impl MarketReader {
 
     /// Records that the bus does not keep any more.
     fn archived(
-        &self,
-        topic: &Topic,
+        &mut self,
+        topic: MarketTopic,
         partition: u32,
         first: u64,
         last: u64,
     ) -> Result<Option<Vec<Stored>>, LiveError> {
-        let kept = self.bus.bounds(topic, partition)?.start;
+        let kept = self.kept(topic, partition)?;
         if first >= kept {
             return Ok(None);
         }
+        let topic = topic.topic(&self.topics);
         let gone = BusError::Trimmed { topic: topic.clone(), partition, wanted: first, first: kept };
         let archive = self.archive.as_ref().ok_or(gone)?;
         archive.records(topic, partition, first, last).map(Some).map_err(LiveError::Other)
+    }
+
+    /// The first offset that is kept. A journal refers to thousands of stretches a second: the bus is not asked each time.
+    fn kept(&mut self, topic: MarketTopic, partition: u32) -> Result<u64, BusError> {
+        match self.kept.get(&(topic, partition)) {
+            Some((kept, asked)) if asked.elapsed() < KEPT_FOR => Ok(*kept),
+            _ => {
+                let kept = self.bus.bounds(topic.topic(&self.topics), partition)?.start;
+                self.kept.insert((topic, partition), (kept, Instant::now()));
+                Ok(kept)
+            }
+        }
     }
 }
 

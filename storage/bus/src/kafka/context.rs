@@ -104,7 +104,10 @@ impl ClientContext for Context {
         let line = self.redact(line);
         match level {
             // A setting of producers given to a consumer too: as it is meant.
-            _ if facility == "CONFWARN" => tracing::debug!(target: "kafka", "{facility} {line}"),
+            // Nor is a request news that was given up because nobody waits for it any more.
+            _ if facility == "CONFWARN" || facility == "REQTMOUT" => {
+                tracing::debug!(target: "kafka", "{facility} {line}")
+            }
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
