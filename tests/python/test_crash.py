@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from kafka_server import broker
-from nodes import Node, check_books, eventually, json_of, quick_group, verified
+from nodes import PATIENCE, Node, check_books, eventually, json_of, quick_group, verified
 
 KILLS = os.environ.get("TRADEFLOW_KILLS")
 
@@ -90,7 +90,7 @@ def finish(logs, place, environment=None) -> dict:
     """Runs it until it trades, and stops it: what `verify` says of the last session."""
     with Node(logs, "--demo", *place, environment=environment) as node:
         before = traded(node)
-        eventually("it sends an order, and has a fill", lambda: all(now > then for now, then in zip(traded(node), before)))
+        eventually("it sends an order, and has a fill", lambda: all(now > then for now, then in zip(traded(node), before)), 2 * PATIENCE)
         said = node.stop()
     assert " ERROR " not in said, said
     verdict = verified(*place)
