@@ -41,8 +41,7 @@ size = "50%"
 [[accounts]]
 id = "bars"
 [[accounts.strategies]]
-kind = "sma_cross"
-params = {{ fast = 2, slow = 5, direction = "long" }}
+kind = "buy_and_hold"
 data = "1s"
 size = "0.5"
 """

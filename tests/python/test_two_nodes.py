@@ -106,24 +106,20 @@ def has_all(node: Node) -> bool:
 
 
 def trade(*nodes: Node):
-    """Waits until every account has taken more of the market, and some have traded on it."""
+    """Waits until every account has taken more of the market, and the strategies have decided on it."""
+    more = 50
 
-    def done() -> tuple[dict[str, int], int]:
-        cells = [cell for node in nodes for cell in node.status()["cells"]]
-        return {cell["account"]: cell["events"] for cell in cells}, sum(cell["fills"] for cell in cells)
+    def events() -> dict[str, int]:
+        return {cell["account"]: cell["events"] for node in nodes for cell in node.status()["cells"]}
 
-    events, fills = done()
-
-    def more():
-        events_now, fills_now = done()
-        return fills_now > fills and all(events_now.get(account, 0) > count for account, count in events.items())
-
-    eventually("the accounts go on trading", more)
+    before = events()
+    eventually("the accounts go on", lambda: all(events().get(account, 0) > count + more for account, count in before.items()))
 
 
 def end(tmp_path, brokers: str, prefix: str, last: Node):
     """Ends the last node, which has all accounts, and checks everything that was ever done."""
     eventually("the last node has all accounts", lambda: has_all(last))
+    eventually("every account has traded", lambda: all(cell["fills"] > 0 for cell in last.status()["cells"]))
     last.stop()
     place = ("--data", tmp_path / "b", "--kafka", brokers, "--prefix", prefix)
     verdict = verified(*place)
