@@ -3,8 +3,8 @@
 #
 #   scripts/kafka.sh DIR PORT CONTROLLER_PORT SASL_PORT
 #
-# Takes commands on standard input, a line each, and answers each with a line: `start` → `started PID`, `kill` (as
-# kill -9) → `killed`. At the end of the input, so also when whoever started it has died, the broker is killed and DIR
+# Takes commands on standard input, a line each, and answers each with a line: `start` → `started PID`, `alive` → `alive`
+# or `dead`, `kill` (as kill -9) → `killed`. At the end of the input, so also when whoever started it has died, the broker is killed and DIR
 # removed. The broker's output is in DIR/kafka.log. SASL_PORT takes user `tester` with password `tester-secret` (PLAIN).
 set -euo pipefail
 dir=$1 port=$2 controller=$3 sasl=$4
@@ -78,6 +78,9 @@ while read -r command; do
             "${java[@]}" kafka.Kafka "$dir/server.properties" >>"$dir/kafka.log" 2>&1 </dev/null &
             pid=$!
             echo "started $pid"
+            ;;
+        alive)
+            if [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; then echo alive; else echo dead; fi
             ;;
         kill)
             kill -9 "$pid" 2>/dev/null || true

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Makes the machine ready to build TradeFlow, and says what it does. Nothing is asked; what is there is left alone.
 #
-#   scripts/setup.sh          what `make run` needs: Rust, a C compiler (zstd, blake3 and librdkafka hold C), OpenSSL's
-#                             headers, gzip, zstd
+#   scripts/setup.sh          what `make run` needs: Rust, a C and C++ compiler and make (zstd, blake3 and librdkafka
+#                             hold C), OpenSSL's headers, gzip, zstd
 #   scripts/setup.sh --test   also what `make test` needs: rustfmt, clippy, Python 3 with venv
+#   (Kafka for the tests: scripts/setup-kafka.sh)
 #
 # Missing packages are installed with apt-get (through sudo when not root); elsewhere the script names them and stops.
 set -euo pipefail
@@ -18,8 +19,11 @@ esac
 have() { command -v "$1" >/dev/null 2>&1; }
 
 packages=()
-# cc alone is not enough: on a machine with a bare compiler the C headers come with build-essential.
-if ! have cc || ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then packages+=(build-essential); fi
+# cc alone is not enough: on a machine with a bare compiler the C headers come with build-essential, and so do make and
+# the C++ compiler, without which librdkafka's configure stops.
+if ! have cc || ! have c++ || ! have make || ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then
+    packages+=(build-essential)
+fi
 # librdkafka speaks TLS through OpenSSL.
 if ! have pkg-config || ! pkg-config --exists openssl; then packages+=(pkg-config libssl-dev); fi
 have zstd || packages+=(zstd)

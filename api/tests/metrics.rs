@@ -72,7 +72,7 @@ fn what_operators_need_is_there_with_its_type() {
     assert_eq!(value(r#"tradeflow_health{state="ok"}"#), "1.0");
     assert_eq!(value(r#"tradeflow_cell_equity{account="beta",currency="USD"}"#), "100250.5");
     // New measurements go on from the old ones.
-    node.cells[0].note_decision(3_000);
+    node.cells[0].note_decision(3_000, 1);
     let page = get(&server, "/metrics").2;
     assert!(page.contains("tradeflow_decision_latency_seconds_count 6\n"), "{page}");
 }

@@ -6,6 +6,7 @@ mod recording;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use recording::rig::*;
@@ -24,7 +25,7 @@ const SEED: &str = "RECORDER_CRASH_SEED";
 fn open(folder: &Path) -> (Arc<EmbeddedBus>, Topics, Catalog) {
     let topics = Topics::new("t.");
     // A killed process lets go of its lock when the system has cleaned up after it.
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     let bus = loop {
         match EmbeddedBus::open(folder.join("bus"), Options::default()) {
             Ok(bus) => break bus,
@@ -52,13 +53,18 @@ fn child() {
         ..RecorderConfig::new("bus-1", instruments.to_vec())
     };
     let shared: Arc<dyn Bus> = Arc::<EmbeddedBus>::clone(&bus);
-    let _recorder = Recorder::start(config, shared, &topics, catalog, Arc::new(SystemClock)).unwrap();
+    let recorder = Recorder::start(config, shared, &topics, catalog, Arc::new(SystemClock)).unwrap();
     let life = std::env::var(LIFE).unwrap().parse().unwrap();
     let mut stream = Stream::new(&instruments, PARTITIONS, &topics).of_life(life);
     println!("started");
+    let mut published = 0_u64;
     loop {
+        // As quick as it records, not far ahead: what is left over is work for the last life.
+        while published.saturating_sub(recorder.status().records.load(Ordering::Relaxed)) > 1_000 {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
         bus.publish(stream.records(&dice, 200), Durability::Process).wait().unwrap();
-        std::thread::yield_now();
+        published += 200;
     }
 }
 

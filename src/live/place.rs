@@ -15,14 +15,14 @@ use tradeflow_storage::catalog::Catalog;
 
 use super::archive::RecordedArchive;
 use super::history::CatalogHistory;
-use crate::serve::config::ServeConfig;
+use crate::serve::config::{Flag, ServeConfig};
 
 /// Flags that say where a node keeps its state. They go before the environment, and that before the file.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Place {
     /// Folder of the node: bus, journal, catalog [default: data]
     #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    pub data: Option<String>,
     /// Kafka's addresses (host:port,host:port) instead of the log in the folder
     #[arg(long, value_name = "BROKERS")]
     pub kafka: Option<String>,
@@ -50,17 +50,14 @@ pub struct Opened {
 }
 
 impl Place {
-    /// Puts the flags over a configuration.
-    pub fn apply(&self, config: &mut ServeConfig) {
-        if let Some(data) = &self.data {
-            config.node.data = data.display().to_string();
-        }
-        if let Some(kafka) = &self.kafka {
-            config.bus.kafka = Some(kafka.clone());
-        }
-        if let Some(prefix) = &self.prefix {
-            config.bus.prefix.clone_from(prefix);
-        }
+    /// As flags of a configuration.
+    pub fn flags(&self) -> Vec<Flag<'_>> {
+        let given = [
+            ("--data", ["node", "data"], &self.data),
+            ("--kafka", ["bus", "kafka"], &self.kafka),
+            ("--prefix", ["bus", "prefix"], &self.prefix),
+        ];
+        given.into_iter().filter_map(|(name, keys, value)| Some((name, keys, value.as_deref()?))).collect()
     }
 }
 
@@ -70,9 +67,7 @@ impl StoredPlace {
     /// # Errors
     /// All that is wrong with it.
     pub fn config(&self) -> Result<ServeConfig, Problems> {
-        let mut config = ServeConfig::load(self.config.as_deref())?;
-        self.place.apply(&mut config);
-        Ok(config)
+        ServeConfig::load(self.config.as_deref(), &self.place.flags())
     }
 
     /// Opens what is there, to look at.

@@ -83,11 +83,10 @@ pub struct Args {
 /// # Errors
 /// All that is wrong with the configuration; what a part could not start or go on for.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut config = ServeConfig::load(args.config.as_deref())?;
-    args.place.apply(&mut config);
-    if let Some(listen) = args.listen {
-        config.node.listen = listen;
-    }
+    let listen = args.listen.map(|listen| listen.to_string());
+    let mut flags = args.place.flags();
+    flags.extend(listen.as_deref().map(|listen| ("--listen", ["node", "listen"], listen)));
+    let mut config = ServeConfig::load(args.config.as_deref(), &flags)?;
     if args.print_config && !args.demo {
         if !config.instruments.is_empty() {
             config.session_plan(&open_catalog(&config)?, Timestamp::from_nanos(0))?;

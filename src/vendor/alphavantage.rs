@@ -9,16 +9,17 @@ use super::{Listen, Running};
 
 const EXAMPLES: &str = "\
 Examples:
-  tradeflow vendor alphavantage --listen 127.0.0.1:4711
-  tradeflow vendor alphavantage --listen 127.0.0.1:4711 --data data/catalog --premium
+  tradeflow vendor alphavantage --listen 127.0.0.1:4711 --premium
+  tradeflow vendor alphavantage --listen 127.0.0.1:4711 --data data/catalog
 With the first of them running:
-  curl 'http://127.0.0.1:4711/query?function=TIME_SERIES_DAILY&symbol=SPY&apikey=demo'
-  TRADEFLOW_ALPHAVANTAGE_KEY=demo tradeflow fetch alphavantage SPY --from 2024-01-01 \\
-    --base-url http://127.0.0.1:4711
+  curl \\
+    'http://127.0.0.1:4711/query?function=GLOBAL_QUOTE&symbol=SPY&apikey=demo'
+  TRADEFLOW_ALPHAVANTAGE_KEY=demo tradeflow fetch alphavantage SPY \\
+    --from 2024-01-01 --base-url http://127.0.0.1:4711
 
 What goes wrong can be changed while it runs; what is not named is off:
-  curl -X PUT http://127.0.0.1:4711/_control -H 'content-type: application/json' \\
-    -d '{\"refuse_next\": 3}'";
+  curl -X PUT http://127.0.0.1:4711/_control \\
+    -H 'content-type: application/json' -d '{\"refuse_next\": 3}'";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -10,18 +10,19 @@ use super::{Listen, Running};
 const EXAMPLES: &str = "\
 Examples:
   tradeflow vendor binance --listen 127.0.0.1:4711
-  tradeflow vendor binance --listen 127.0.0.1:4711 --data data/catalog --speed 100 --hold
+  tradeflow vendor binance --listen 127.0.0.1:4711 --data data/catalog \\
+    --speed 100 --hold
 With the first of them running:
   curl 'http://127.0.0.1:4711/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=3'
-  tradeflow fetch binance BTCUSDT --from 2024-01-01 --to 2024-02-01 --interval 1h \\
-    --base-url http://127.0.0.1:4711
+  tradeflow fetch binance BTCUSDT --from 2024-01-01 --to 2024-02-01 \\
+    --interval 1h --base-url http://127.0.0.1:4711
 
-Symbols are written as Binance does, shares too: BTCUSD of the market is BTCUSDT here. What is
-printed goes into the file of `tradeflow serve`.
+Symbols are written as Binance does, shares too: BTCUSD of the market is BTCUSDT
+here. What is printed goes into the file of `tradeflow serve`.
 
 What goes wrong can be changed while it runs; what is not named is off:
-  curl -X PUT http://127.0.0.1:4711/_control -H 'content-type: application/json' \\
-    -d '{\"garbage_every\": 10}'";
+  curl -X PUT http://127.0.0.1:4711/_control \\
+    -H 'content-type: application/json' -d '{\"garbage_every\": 10}'";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -10,18 +10,20 @@ use super::{Listen, Running};
 const EXAMPLES: &str = "\
 Examples:
   tradeflow vendor finnhub --listen 127.0.0.1:4711 --premium
-  tradeflow vendor finnhub --listen 127.0.0.1:4711 --data data/catalog --speed 100 --hold
+  tradeflow vendor finnhub --listen 127.0.0.1:4711 --data data/catalog \\
+    --speed 100 --hold
 With the first of them running:
   curl 'http://127.0.0.1:4711/api/v1/quote?symbol=AAPL&token=demo'
   TRADEFLOW_FINNHUB_KEY=demo tradeflow fetch finnhub OANDA:EUR_USD \\
-    --from 2024-01-01 --to 2024-02-01 --interval 1h --base-url http://127.0.0.1:4711
+    --from 2024-01-01 --to 2024-02-01 --interval 1h \\
+    --base-url http://127.0.0.1:4711
 
-Symbols are written as Finnhub does: AAPL, OANDA:EUR_USD, BINANCE:BTCUSDT (BTCUSD of the market).
-What is printed goes into the file of `tradeflow serve`.
+Symbols are written as Finnhub does: AAPL, OANDA:EUR_USD, BINANCE:BTCUSDT (which
+is BTCUSD of the market). What is printed goes into the file of `tradeflow serve`.
 
 What goes wrong can be changed while it runs; what is not named is off:
-  curl -X PUT http://127.0.0.1:4711/_control -H 'content-type: application/json' \\
-    -d '{\"garbage_every\": 10}'";
+  curl -X PUT http://127.0.0.1:4711/_control \\
+    -H 'content-type: application/json' -d '{\"garbage_every\": 10}'";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

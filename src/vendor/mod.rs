@@ -27,8 +27,9 @@ Examples:
   tradeflow vendor finnhub --data data/catalog --speed 100 --hold
   tradeflow vendor yahoo --help
 
-On standard output is the address once it listens, as the file of `tradeflow serve` takes it. What
-goes wrong can be changed while it runs: see the help of each vendor.";
+On standard output is the address once it listens, as the file of `tradeflow
+serve` takes it. What goes wrong can be changed while it runs: see the help of
+each vendor.";
 
 /// Serve a vendor's protocol on this machine, from a catalog or a generated market.
 #[derive(Debug, clap::Args)]

@@ -12,12 +12,12 @@ Examples:
   tradeflow vendor yahoo --listen 127.0.0.1:4711 --data data/catalog
 With the first of them running:
   curl 'http://127.0.0.1:4711/v8/finance/chart/SPY?range=5d&interval=1d'
-  tradeflow fetch yahoo SPY BTC-USD --from 2024-01-01 --to 2024-03-01 \\
-    --base-url http://127.0.0.1:4711
+  tradeflow fetch yahoo SPY BTC-USD --from 2024-01-01 \\
+    --to 2024-03-01 --base-url http://127.0.0.1:4711
 
 What goes wrong can be changed while it runs; what is not named is off:
-  curl -X PUT http://127.0.0.1:4711/_control -H 'content-type: application/json' \\
-    -d '{\"refuse_next\": 3}'";
+  curl -X PUT http://127.0.0.1:4711/_control \\
+    -H 'content-type: application/json' -d '{\"refuse_next\": 3}'";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import markets
+from kafka_server import kafka
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", markets.REPO / "target"))
 BINARY = Path(os.environ.get("TRADEFLOW_BIN", TARGET / "release" / "tradeflow"))
@@ -64,6 +66,19 @@ class Imported:
 
     def folder(self) -> Path:
         return self.catalog / "kind=bar" / f"interval={self.market.interval}" / "price=last" / f"symbol={self.market.symbol}"
+
+
+@pytest.fixture(scope="session")
+def brokers():
+    """The address of a broker that the tests share; each has a prefix of its own."""
+    with kafka() as address:
+        yield address
+
+
+@pytest.fixture
+def prefix(request) -> str:
+    """For the topics of one test, also on a broker that has those of earlier runs."""
+    return f"{request.node.originalname.replace('_', '-')}-{time.time_ns()}."
 
 
 @pytest.fixture(scope="session", params=markets.MARKETS)

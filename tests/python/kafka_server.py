@@ -15,7 +15,7 @@ import pytest
 import markets
 
 # How long a broker may take to start.
-START_MAX = 60
+START_MAX = 180
 
 
 def free_ports(count: int) -> list[int]:
@@ -33,6 +33,57 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
+class Broker:
+    """A broker of our own, that can be killed and started again."""
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="tradeflow-kafka-"))
+        self.ports = free_ports(3)
+        self.address = f"127.0.0.1:{self.ports[0]}"
+        command = [markets.REPO / "scripts" / "kafka.sh", self.folder, *self.ports]
+        # The end of its input ends it, and removes the folder.
+        self.process = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def tell(self, command: str, answer: str):
+        print(command, file=self.process.stdin, flush=True)
+        said = self.process.stdout.readline()
+        assert said.startswith(answer), said
+
+    def start(self):
+        self.tell("start", "started")
+        deadline = time.monotonic() + START_MAX
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.ports[0]), 1).close()
+                return
+            except OSError:
+                assert time.monotonic() < deadline, (self.folder / "kafka.log").read_text()
+                time.sleep(0.05)  # polled: a child of a child can't be waited for until it listens
+
+    def kill(self):
+        """As `kill -9`."""
+        self.tell("kill", "killed")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(START_MAX)
+        self.process.stdout.close()
+
+
+@contextmanager
+def broker():
+    """A broker that may be killed."""
+    own = os.environ.get("TRADEFLOW_KAFKA")
+    if own:
+        pytest.skip(f"TRADEFLOW_KAFKA={own}: a broker of our own is killed here")
+    started = Broker()
+    try:
+        started.start()
+        yield started
+    finally:
+        started.close()
+
+
 @contextmanager
 def kafka():
     """The address of a broker."""
@@ -42,25 +93,5 @@ def kafka():
     if own:
         yield own
         return
-    folder = Path(tempfile.mkdtemp(prefix="tradeflow-kafka-"))
-    ports = free_ports(3)
-    command = [markets.REPO / "scripts" / "kafka.sh", folder, *ports]
-    # The end of its input ends it, and removes the folder.
-    process = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        print("start", file=process.stdin, flush=True)
-        answer = process.stdout.readline()
-        assert answer.startswith("started"), answer
-        deadline = time.monotonic() + START_MAX
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", ports[0]), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, (folder / "kafka.log").read_text()
-                time.sleep(0.05)  # polled: a child of a child can't be waited for until it listens
-        yield f"127.0.0.1:{ports[0]}"
-    finally:
-        process.stdin.close()
-        process.wait(START_MAX)
-        process.stdout.close()
+    with broker() as started:
+        yield started.address

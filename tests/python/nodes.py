@@ -3,9 +3,11 @@ far more than anything may take."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
+import urllib.request
 from collections import defaultdict
 from contextlib import contextmanager
 from decimal import Decimal
@@ -23,7 +25,7 @@ UP = "stop    Ctrl-C"
 
 def quick_group(brokers: str) -> dict:
     """On Kafka: the group notices after 1.5 s that a node is gone; after 10 s where nothing else is said."""
-    return {"TRADEFLOW__BUS__KAFKA": brokers, "TRADEFLOW__BUS__SETTINGS__SESSION_TIMEOUT_MS": "1500"}
+    return {"TRADEFLOW__BUS__KAFKA": brokers, "TRADEFLOW__BUS__SETTINGS__SESSION_TIMEOUT_MS": "1500", "TRADEFLOW__BUS__SETTINGS__HEARTBEAT_INTERVAL_MS": "300"}
 
 
 def eventually(what: str, condition, patience: float = PATIENCE, every: float = 0.02):
@@ -83,6 +85,16 @@ class Node:
         """The session that it runs, once it does."""
         self.up()
         return next(line.split()[1] for line in self.out.read_text().splitlines() if line.startswith("session "))
+
+    def address(self) -> str:
+        """Where it shows itself."""
+        self.up()
+        return re.search(r"look +(http://[0-9.:]+)/", self.out.read_text())[1]
+
+    def status(self) -> dict:
+        """What it says of itself."""
+        with urllib.request.urlopen(f"{self.address()}/api/v1/status", timeout=PATIENCE) as page:
+            return json.load(page, parse_float=Decimal)
 
     def send(self, number: int):
         self.process.send_signal(number)

@@ -4,12 +4,14 @@ is served and the one that was fetched hold the same prices, splits and dividend
 import json
 import os
 import subprocess
+import time
+from urllib.parse import quote
 
 import polars
 import pytest
 
 from conftest import BINARY, backtest, tradeflow_ok
-from vendors import PATIENCE, vendor
+from local_vendors import PATIENCE, vendor
 
 SYMBOL = "SAMPLE-EQ"
 # Half a year with two dividends and, at the new year, a split; the last month of it in minutes too.
@@ -55,7 +57,9 @@ def run(folder):
     summary = backtest(
         *("--catalog", folder, "--symbol", SYMBOL, "--interval", "1d", "--strategy", "sma_cross"),
         *("--set", "fast=5", "--set", "slow=20", "--set", "direction=long", "--size", "100", "--cash", "1000000"),
-        cwd=folder,
+        # A vendor knows nothing of an instrument's fees and ticks.
+        *("--fee-bps", 0, "--slippage", "none"),
+        cwd=folder.parent,
     )
     return summary["bars"], summary["trades"], summary["final_equity"]
 
@@ -75,8 +79,8 @@ def test_days_of_yahoo_are_those_that_were_traded(served, tmp_path):
         closes = [float(close) for close in bars(tmp_path, "1d")["close"]]
         split = next(iter(chart["events"]["splits"].values()))
         adjusted = chart["indicators"]["quote"][0]["close"]
-        for close, time, theirs in zip(closes, chart["timestamp"], adjusted, strict=True):
-            ratio = split["numerator"] / split["denominator"] if time < split["date"] else 1
+        for close, opened, theirs in zip(closes, chart["timestamp"], adjusted, strict=True):
+            ratio = split["numerator"] / split["denominator"] if opened < split["date"] else 1
             assert close / ratio == pytest.approx(theirs, rel=1e-6)
 
         before = contents(tmp_path)
@@ -110,9 +114,15 @@ def test_minutes_of_alpha_vantage_go_on_after_the_days_quota(served, tmp_path):
         assert done.returncode == 0 and report["pieces"] == 0, "nothing is missing, so nobody is asked"
 
 
-# A day that is served once more is over in a moment: the catalog is history then, of which the last day's bars are made
-# of its ticks, or of the minutes that stand for them.
-OVER = ("--speed", 1_000_000)
+# The last day is served once more, and over in a moment: the catalog is history then, with that day's bars made of its
+# ticks, or of the minutes that stand for them.
+FAST = ("--speed", 1_000_000)
+
+
+def until(is_over):
+    deadline = time.monotonic() + PATIENCE
+    while not is_over():
+        assert time.monotonic() < deadline, "the day goes on"
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +141,10 @@ def hours(minutes):
 
 def test_klines_of_binance_are_those_of_the_catalog(coin, tmp_path):
     what = {"symbol": "SAMPLEBTCUSDT", "span": ("2024-01-02", "2024-01-05")}
-    with vendor("binance", "--data", coin, *OVER, "--refuse-next", 1, "--fail-next", 1) as local:
+    with vendor("binance", "--data", coin, *FAST) as local:
+        end = bars(coin, "1m")["ts_event"].max().timestamp()
+        until(lambda: local.get("/api/v3/time")["serverTime"] >= end * 1_000)
+        local.switch(refuse_next=1, fail_next=1)
         for interval, expected in [("1m", bars(coin, "1m")), ("1h", hours(bars(coin, "1m")))]:
             done, report = fetch("binance", local.http, interval, tmp_path, **what)
             assert done.returncode == 0, done.stderr
@@ -144,7 +157,7 @@ def test_klines_of_binance_are_those_of_the_catalog(coin, tmp_path):
 
 
 def test_candles_of_finnhub_are_those_of_the_catalog_and_want_a_paid_plan(served, tmp_path):
-    flags = ("--data", served, "--key", KEY, *OVER)
+    flags = ("--data", served, "--key", KEY, *FAST)
     with vendor("finnhub", *flags) as local:
         done, report = fetch("finnhub", local.http, "1m", tmp_path)
         assert done.returncode == 1 and "plan" in report["error"]
@@ -152,6 +165,8 @@ def test_candles_of_finnhub_are_those_of_the_catalog_and_want_a_paid_plan(served
         assert done.returncode == 1 and "refuses the key" in report["error"]
         assert not (tmp_path / "kind=bar").exists()
     with vendor("finnhub", *flags, "--premium") as local:
+        last = bars(served, "1m")["ts_open"].max().timestamp()
+        until(lambda: local.get(f"/api/v1/quote?symbol={SYMBOL}&token={quote(KEY, safe='')}")["t"] > last)
         done, report = fetch("finnhub", local.http, "1m", tmp_path)
         assert done.returncode == 0, done.stderr
         assert bars(tmp_path, "1m").equals(bars(served, "1m"))

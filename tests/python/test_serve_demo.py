@@ -4,42 +4,39 @@ import json
 import re
 import signal
 import socket
+import time
 from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
 
 from conftest import backtest, tradeflow, tradeflow_ok
-from kafka_server import kafka
-from nodes import Node, check_books, json_of, same_books, verified
+from kafka_server import free_ports
+from nodes import PATIENCE, Node, check_books, json_of, same_books, verified
 
 # Long enough for both strategies to be through their warm-up and to trade.
 RUN = "12s"
 
 
 @pytest.fixture(scope="module")
-def brokers():
-    with kafka() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def ran(tmp_path_factory, brokers):
-    """The demonstration, run to its end on the embedded log and on Kafka, both at once."""
-    embedded, on_kafka = tmp_path_factory.mktemp("embedded"), tmp_path_factory.mktemp("kafka")
-    logs = tmp_path_factory.mktemp("logs")
-    with (
-        Node(logs, "--demo", "--data", embedded, "--for", RUN) as first,
-        Node(logs, "--demo", "--data", on_kafka, "--for", RUN, "--kafka", brokers) as second,
-    ):
-        first.end(), second.end()
-        yield SimpleNamespace(
-            embedded=embedded,
-            on_kafka=on_kafka,
-            brokers=brokers,
-            said={"embedded": first.text(), "kafka": second.text()},
-            place={"embedded": ("--data", embedded), "kafka": ("--data", on_kafka, "--kafka", brokers)},
-        )
+    """The demonstration, run to its end on the embedded log, on Kafka, and where there is no Kafka: all at once."""
+    folder = tmp_path_factory.mktemp("demo")
+    prefix = f"demo-{time.time_ns()}."
+    nowhere = f"127.0.0.1:{free_ports(1)[0]}"
+    place = {
+        "embedded": ("--data", folder / "embedded"),
+        "kafka": ("--data", folder / "kafka", "--kafka", brokers, "--prefix", prefix),
+        "nowhere": ("--data", folder / "nowhere", "--kafka", nowhere),
+    }
+
+    def run(bus: str) -> Node:
+        return Node(folder / f"logs-{bus}", "--demo", *place[bus], "--for", RUN)
+
+    with run("embedded") as embedded, run("kafka") as kafka, run("nowhere") as refused:
+        said = {"embedded": embedded.end(), "kafka": kafka.end()}
+        refused.process.wait(PATIENCE)
+        yield SimpleNamespace(folder=folder, brokers=brokers, prefix=prefix, nowhere=nowhere, place=place, said=said, refused=refused)
 
 
 @pytest.mark.parametrize("bus", ["embedded", "kafka"])
@@ -66,14 +63,14 @@ def test_the_lines_of_the_help(ran, bus):
 
 
 def test_a_stock_consumer_finds_what_verify_replays(ran):
-    books = check_books(ran.brokers)
+    books = check_books(ran.brokers, ran.prefix)
     assert books["paper"]["fills"] > 0
     same_books(verified(*ran.place["kafka"]), books)
 
 
 def test_what_was_recorded_is_ready_for_a_backtest(ran, tmp_path):
-    for place in (ran.embedded, ran.on_kafka):
-        at = ("--catalog", place / "catalog", "--out", tmp_path)
+    for bus in ("embedded", "kafka"):
+        at = ("--catalog", ran.folder / bus / "catalog", "--out", tmp_path / bus)
         bars = backtest("--symbol", "BTCUSD", "--interval", "1s", "--strategy", "sma_cross", "--set", "fast=2", "--set", "slow=4", *at)
         assert bars["completed"]
         assert bars["bars"] >= 5
@@ -82,13 +79,13 @@ def test_what_was_recorded_is_ready_for_a_backtest(ran, tmp_path):
 
 
 def test_a_fork_of_it(ran, tmp_path):
-    session = json_of("sessions", "--data", ran.embedded)[0]
-    at = ("fork", "last", "--at", session["started"], "--strategy", "momentum", "--data", ran.embedded, "--out", tmp_path)
+    session = json_of("sessions", *ran.place["embedded"])[0]
+    at = ("fork", "last", "--at", session["started"], "--strategy", "momentum", *ran.place["embedded"], "--out", tmp_path)
     forked = json.loads(tradeflow_ok(*at, "--set", "lookback=20", "--json"), parse_float=Decimal)
     assert (forked["session"], forked["account"], forked["strategy"]) == (session["session"], "paper", "momentum")
     assert forked["before"]["params"]["lookback"] == 100
     assert forked["after"] == {"kind": "tick_momentum", "params": {**forked["before"]["params"], "lookback": 20}}
-    verdict = verified("--data", ran.embedded)
+    verdict = verified(*ran.place["embedded"])
     assert (forked["happened"]["orders"], forked["happened"]["fills"]) == (verdict["orders"], verdict["fills"])
     assert Decimal(forked["happened"]["equity"]) == Decimal(verdict["accounts"][0]["equity"])
     # A shorter look-back changes its mind more often.
@@ -108,7 +105,7 @@ def test_a_fork_of_it(ran, tmp_path):
 def test_the_next_start_goes_on_with_the_account(ran, bus):
     place = ran.place[bus]
     before = verified(*place)
-    with Node(ran.embedded.parent / "logs-again", "--demo", *place) as node:
+    with Node(ran.folder / f"logs-{bus}", "--demo", *place) as node:
         session = node.session()
         assert session != before["session"]
         node.stop()
@@ -124,7 +121,7 @@ def test_the_next_start_goes_on_with_the_account(ran, bus):
     assert abs(Decimal(now["equity"]) - Decimal(was["equity"])) < 500
     if bus == "kafka":
         # One chain of fills over both sessions: numbers, cash and positions go on.
-        books = check_books(ran.brokers)
+        books = check_books(ran.brokers, ran.prefix)
         assert books["paper"]["cash"] == Decimal(now["cash"])
         assert books["paper"]["fills"] == was["fills"] + now["fills"]
     # The older session is what it was.
@@ -208,10 +205,7 @@ def test_a_broken_configuration_tells_everything_at_once_and_where(tmp_path):
     assert not (tmp_path / "node").exists(), "nothing is begun with a broken configuration"
 
 
-def test_no_broker_there(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))  # and does not listen
-        address = "127.0.0.1:%d" % free.getsockname()[1]
-        refused = tradeflow("serve", "--demo", "--data", tmp_path, "--kafka", address, "--for", "5s")
-    assert refused.returncode == 1
-    assert address in refused.stderr
+def test_no_broker_there(ran):
+    assert ran.refused.process.returncode == 1
+    assert ran.nowhere in ran.refused.text()
+    assert not (ran.folder / "nowhere" / "bus").exists()

@@ -61,12 +61,12 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// When its last row was received.
+    /// When its first row was received.
     pub fn received(&self) -> Option<Timestamp> {
         let received = match &self.columns {
-            Columns::Bars(c) => c.ts_init.last(),
-            Columns::Trades(c) => c.ts_init.last(),
-            Columns::Quotes(c) => c.ts_init.last(),
+            Columns::Bars(c) => c.ts_init.first(),
+            Columns::Trades(c) => c.ts_init.first(),
+            Columns::Quotes(c) => c.ts_init.first(),
             Columns::Actions(_) | Columns::Sessions(_) => None,
         };
         received.copied().map(Timestamp::from_nanos)

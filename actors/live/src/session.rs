@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tradeflow_bus::record::{RecordError, decode, encode};
 use tradeflow_bus::{Durability, partition_of};
 use tradeflow_model::market::SeriesKind;
-use tradeflow_model::plan::{RunPlan, StrategyPlan};
+use tradeflow_model::plan::{RunPlan, SeriesPlan, StrategyPlan};
 use tradeflow_model::{Digest, InstrumentId, SeriesId, Symbol, Timestamp};
 
 use crate::chunk::MarketTopic;
@@ -118,7 +118,10 @@ impl SessionPlan {
     /// What of the plan must be equal for cells to go on from an earlier state: instruments, series, limits, venue. (Not
     /// the strategies: they start anew with each session.)
     pub fn fingerprint(&self) -> Digest {
-        let run = RunPlan { from: Timestamp::MIN, ..self.run.clone() };
+        // When the session began makes no other cells.
+        let of_any_time = |series: &SeriesPlan| SeriesPlan { start: Timestamp::MIN, ..series.clone() };
+        let series = self.run.series.iter().map(of_any_time).collect();
+        let run = RunPlan { from: Timestamp::MIN, series, ..self.run.clone() };
         let follows: Vec<_> = self.accounts.iter().map(|account| &account.instruments).collect();
         Digest::of_json(&(run, follows))
     }
@@ -131,6 +134,12 @@ impl SessionPlan {
     /// The journal partition of the account of a cell.
     pub fn journal_partition(&self, cell: usize, partitions: u32) -> u32 {
         partition_of(self.run.cells[cell].account.id.as_str().as_bytes(), partitions)
+    }
+
+    /// The cells whose accounts lie in a partition of the journal.
+    pub fn cells_in(&self, partition: u32, partitions: u32) -> Vec<usize> {
+        let cells = 0..self.run.cells.len();
+        cells.filter(|cell| self.journal_partition(*cell, partitions) == partition).collect()
     }
 
     /// The instrument with this symbol.

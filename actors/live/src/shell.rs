@@ -5,8 +5,10 @@
 //! waits in turn.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tradeflow_bus::{BusError, Clock, Exclusive, NewRecord, Receipt, Topics, Written};
@@ -32,6 +34,9 @@ pub(crate) struct Instruct {
 /// Time passes.
 pub(crate) struct Tick;
 
+/// The mailbox is empty: what it brought is taken together.
+struct Gathered;
+
 /// Handles what waits, writes a checkpoint and a snapshot, and ends.
 pub(crate) struct Close {
     /// Whether the session ends.
@@ -47,10 +52,13 @@ macro_rules! messages {
         }
     )*};
 }
-messages!(Deliver, Instruct, Tick, Close);
+messages!(Deliver, Instruct, Tick, Gathered, Close);
 
 /// The one writer of a journal partition, shared by the cells whose accounts lie there.
 pub(crate) type Writer = Arc<Mutex<Box<dyn Exclusive>>>;
+
+/// How often what people see of a cell is made anew, at most.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// When snapshots are taken.
 #[derive(Debug, Clone, Copy)]
@@ -68,9 +76,17 @@ pub(crate) struct Shared {
     pub(crate) snapshots: SnapshotPolicy,
     /// How long after its due time a timer or session boundary waits for data that is older.
     pub(crate) grace_ns: i64,
+    /// The first failure of the bus: it is no cell's fault, and ends the node.
+    pub(crate) failure: Mutex<Option<BusError>>,
 }
 
 impl Shared {
+    fn fail(&self, error: BusError) {
+        if let Ok(mut failure) = self.failure.lock() {
+            failure.get_or_insert(error);
+        }
+    }
+
     fn topics(&self) -> &Topics {
         &self.sources.topics
     }
@@ -88,9 +104,15 @@ pub(crate) struct CellShell {
     outbox: Vec<NewRecord>,
     outbox_cause: Option<Timestamp>,
     in_flight: bool,
-    /// Market events since the last snapshot, and when that was.
-    events_since: u64,
+    /// The write of entries and outputs that is under way, and the number of such writes so far.
+    flight: Option<(Receipt, Writing)>,
+    flights: u64,
+    /// Told itself to take what it was sent.
+    gathering: bool,
+    /// When the last snapshot was taken.
     snapshot_at: Timestamp,
+    /// When it was last shown, and the entries that it had handled then.
+    shown: Option<(Instant, u64)>,
     closing: Option<Close>,
 }
 
@@ -129,8 +151,11 @@ impl CellShell {
             outbox: missing,
             outbox_cause: None,
             in_flight: false,
-            events_since: 0,
+            flight: None,
+            flights: 0,
+            gathering: false,
             snapshot_at,
+            shown: None,
             closing: None,
         }
     }
@@ -139,7 +164,8 @@ impl CellShell {
     fn pump(&mut self, ctx: &mut Context<Self>) {
         while !self.in_flight {
             let Some(host) = &mut self.host else { return };
-            let next = host.take();
+            // Outputs first, so that a snapshot is not put off for ever by a market that never rests.
+            let next = if snapshot_due(host, &self.shared, self.snapshot_at) { None } else { host.take() };
             if next.is_none() && self.outbox.is_empty() {
                 return self.rest(ctx);
             }
@@ -179,16 +205,17 @@ impl CellShell {
             return self.written(answer, writing);
         }
         self.in_flight = true;
-        let then = receipt.into_actor(self).map(move |answer, shell, ctx| {
-            shell.in_flight = false;
-            shell.written(answer, writing);
-            shell.pump(ctx);
-        });
-        // While too much waits the mailbox is not read: whoever sends has to wait.
-        if self.host.as_ref().is_some_and(|host| host.pending_rows() > CellHost::PENDING_ROWS_MAX) {
-            ctx.wait(then);
-        } else {
-            ctx.spawn(then);
+        self.flight = Some((receipt, writing));
+        self.flights += 1;
+        ctx.spawn(Landing(self.flights));
+        self.hold(ctx);
+    }
+
+    /// While too much waits for a write the mailbox is not read: whoever sends has to wait.
+    fn hold(&self, ctx: &mut Context<Self>) {
+        let much = self.host.as_ref().is_some_and(|host| host.pending_rows() > CellHost::PENDING_ROWS_MAX);
+        if much && self.flight.is_some() {
+            ctx.wait(Landing(self.flights));
         }
     }
 
@@ -196,7 +223,7 @@ impl CellShell {
     fn written(&mut self, answer: Result<Written, BusError>, writing: Writing) {
         let written = match answer {
             Ok(written) => written,
-            Err(error) => return self.halt(&format!("the journal can't be written: {error}")),
+            Err(error) => return self.not_written("the journal", error),
         };
         let Some(host) = &mut self.host else { return };
         let (mut orders, mut fills, mut journal) = (None, None, None);
@@ -210,11 +237,12 @@ impl CellShell {
         }
         host.outputs_written(orders, fills);
         if let (Some(cause), Some(_)) = (writing.cause, fills) {
-            self.status.note_fill(self.shared.clock.now().as_nanos() - cause.as_nanos());
+            let fills = writing.kinds.iter().filter(|kind| **kind == Kind::Fills).count();
+            self.status.note_fills(self.shared.clock.now().as_nanos() - cause.as_nanos(), fills as u64);
         }
         self.status.note_journal(writing.started.elapsed());
         let (Some(turn), Some(offset)) = (writing.turn, journal) else { return };
-        let cause = turn.newest();
+        let cause = turn.received();
         let result = catch_unwind(AssertUnwindSafe(|| host.handle(turn, offset)));
         match result {
             Ok(Ok(handled)) => self.handled(handled, cause),
@@ -231,20 +259,36 @@ impl CellShell {
             tracing::info!(account = self.status.account(), id, ?answer, "command");
         }
         if let Some(cause) = cause {
-            self.status.note_decision(self.shared.clock.now().as_nanos() - cause.as_nanos());
+            let took = self.shared.clock.now().as_nanos() - cause.as_nanos();
+            self.status.note_decision(took, handled.events);
             if handled.fills > 0 {
                 self.outbox_cause = Some(cause);
             }
         }
-        self.events_since += handled.events;
         self.status.note_handled(&handled);
         self.outbox.extend(handled.records);
+    }
+
+    /// What could not be written may be on the bus or not: the cell is rebuilt from what is there, here after the next
+    /// start, or on the node that has taken the account over.
+    fn not_written(&mut self, what: &str, error: BusError) {
+        if matches!(error, BusError::Fenced { .. }) {
+            tracing::info!(account = self.status.account(), "another node has taken the account over");
+            return self.end(&error.to_string());
+        }
+        let why = format!("{what} can't be written: {error}");
+        self.shared.fail(error);
+        self.halt(&why);
     }
 
     /// The cell can't go on: what it broke is said, and its account trades no more until a person looks.
     fn halt(&mut self, why: &str) {
         tracing::error!(account = self.status.account(), why, "the cell is halted");
         self.status.halt(why);
+        self.end(why);
+    }
+
+    fn end(&mut self, why: &str) {
         self.host = None;
         self.outbox.clear();
         if let Some(close) = self.closing.take() {
@@ -253,34 +297,31 @@ impl CellShell {
         }
     }
 
-    /// Nothing waits and nothing is under way: time for a snapshot, or for the end.
+    /// Nothing is under way, and nothing to be written: time for a snapshot, or, when nothing waits, for the end.
     fn rest(&mut self, ctx: &mut Context<Self>) {
         let Some(host) = &self.host else { return };
-        let policy = self.shared.snapshots;
-        let now = self.shared.clock.now();
-        let due = self.events_since >= policy.events
-            || (self.events_since > 0 && now.as_nanos() - self.snapshot_at.as_nanos() >= policy.interval_ns);
-        if !due && self.closing.is_none() {
+        let due = snapshot_due(host, &self.shared, self.snapshot_at);
+        let closes = self.closing.is_some() && host.is_idle();
+        if !due && !closes {
             return;
         }
-        let end = self.closing.as_ref().is_some_and(|close| close.end);
+        let end = closes && self.closing.as_ref().is_some_and(|close| close.end);
         let record = host.checkpoint_entry(end);
         self.in_flight = true;
-        self.events_since = 0;
-        self.snapshot_at = now;
+        self.snapshot_at = self.shared.clock.now();
         let receipt = self.append(vec![record]);
         ctx.wait(receipt.into_actor(self).map(|answer, shell, ctx| shell.snapshot(answer, ctx)));
     }
 
     /// The checkpoint is written: the snapshot behind it follows.
     fn snapshot(&mut self, answer: Result<Written, BusError>, ctx: &mut Context<Self>) {
-        let place = answer.map(|written| written.places.first().map_or(0, |(_, offset)| *offset));
+        let offset = match answer {
+            Ok(written) => written.places.first().map_or(0, |(_, offset)| *offset),
+            Err(error) => return self.not_written("a checkpoint", error),
+        };
         let Some(host) = &mut self.host else { return };
-        let taken = place.map_err(LiveError::from).and_then(|offset| {
-            host.passed_checkpoint(offset);
-            host.snapshot()
-        });
-        let snapshot = match taken {
+        host.passed_checkpoint(offset);
+        let snapshot = match host.snapshot() {
             Ok(snapshot) => snapshot,
             Err(error) => return self.halt(&format!("no snapshot can be taken: {error}")),
         };
@@ -293,9 +334,11 @@ impl CellShell {
             shell.in_flight = false;
             shell.status.note_snapshot(started.elapsed());
             if let Err(error) = answer {
-                return shell.halt(&format!("the snapshot can't be written: {error}"));
+                return shell.not_written("a snapshot", error);
             }
-            match shell.closing.take() {
+            let Some(host) = &mut shell.host else { return };
+            host.snapshot_written();
+            match shell.closing.take_if(|_| host.is_idle()) {
                 Some(close) => {
                     let _ = close.done.send(Ok(()));
                     shell.host = None;
@@ -324,6 +367,21 @@ impl Handler<Deliver> for CellShell {
         for chunk in chunks {
             host.offer(Pending::Market(chunk));
         }
+        if host.pending_rows() >= CellHost::ENTRY_ROWS_MAX {
+            self.pump(ctx);
+            self.hold(ctx);
+        } else if !self.gathering {
+            self.gathering = true;
+            ctx.notify(Gathered);
+        }
+    }
+}
+
+impl Handler<Gathered> for CellShell {
+    type Result = ();
+
+    fn handle(&mut self, _: Gathered, ctx: &mut Self::Context) {
+        self.gathering = false;
         self.pump(ctx);
     }
 }
@@ -356,12 +414,17 @@ impl Handler<Tick> for CellShell {
     type Result = ();
 
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        self.pump(ctx);
         let Some(host) = &mut self.host else { return };
         let now = self.shared.clock.now().saturating_add(-self.shared.grace_ns);
         if !self.in_flight {
             host.offer_time(now);
         }
-        self.status.show(host);
+        let handled = host.seq();
+        if self.shown.is_none_or(|(at, before)| before != handled && at.elapsed() >= SHOW_EVERY) {
+            self.shown = Some((Instant::now(), handled));
+            self.status.show(host);
+        }
         self.pump(ctx);
     }
 }
@@ -379,6 +442,39 @@ impl Handler<Close> for CellShell {
         self.closing = Some(close);
         self.pump(ctx);
     }
+}
+
+/// The end of the write with this number. Several may wait for it: beside other things, and with the mailbox held.
+struct Landing(u64);
+
+impl ActorFuture<CellShell> for Landing {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        shell: &mut CellShell,
+        ctx: &mut Context<CellShell>,
+        task: &mut std::task::Context<'_>,
+    ) -> Poll<()> {
+        if shell.flights != self.0 {
+            return Poll::Ready(());
+        }
+        let Some((receipt, _)) = &mut shell.flight else { return Poll::Ready(()) };
+        let Poll::Ready(answer) = Pin::new(receipt).poll(task) else { return Poll::Pending };
+        shell.in_flight = false;
+        if let Some((_, writing)) = shell.flight.take() {
+            shell.written(answer, writing);
+            shell.pump(ctx);
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Whether it is time for a snapshot.
+fn snapshot_due(host: &CellHost, shared: &Shared, last: Timestamp) -> bool {
+    let (events, policy) = (host.events_since_snapshot(), shared.snapshots);
+    events >= policy.events
+        || (events > 0 && shared.clock.now().as_nanos() - last.as_nanos() >= policy.interval_ns)
 }
 
 /// The opening snapshot of a session under its own key.

@@ -162,7 +162,6 @@ fn account(
         for record in &step.handled.records {
             if verdict.difference.is_none() {
                 verdict.difference = written.compare(record, session)?;
-                verdict.compared += 1;
             }
         }
         if let Some((live, ours)) = step.checkpoint {
@@ -176,6 +175,7 @@ fn account(
     if verdict.difference.is_none() {
         verdict.difference = written.rest(plan)?;
     }
+    verdict.compared = written.compared;
     let paper = replay.host().cell().paper();
     let after = paper.counters();
     let ledger = paper.cell().account().ledger();
@@ -215,6 +215,8 @@ struct Outputs {
     session: String,
     /// The live outputs ended before the replay's: a node that was killed had not written them yet.
     ended: bool,
+    /// Records that were compared.
+    compared: u64,
 }
 
 impl Outputs {
@@ -230,6 +232,7 @@ impl Outputs {
             fills: reader(&sources.topics.fills, fills)?,
             session: opening.session.clone(),
             ended: false,
+            compared: 0,
         })
     }
 
@@ -266,6 +269,7 @@ impl Outputs {
             self.ended = true;
             return Ok(None);
         }
+        self.compared += 1;
         let ours = record.value.as_deref();
         if live.as_deref() == ours {
             return Ok(None);

@@ -29,6 +29,8 @@ pub use define::{Define, Needs, ParamError, SeriesNeed, Setup, StrategyKind};
 pub use direction::Direction;
 pub use host::{StrategyActor, StrategyEvent, StrategyInput};
 
+use std::sync::OnceLock;
+
 use tradeflow_model::{Bar, Order, OrderEvent, Quote, SessionEvent, Trade};
 
 use crate::actor::Fault;
@@ -93,13 +95,29 @@ pub fn registry() -> &'static [StrategyKind] {
     REGISTRY
 }
 
+/// Kinds that a program brings along beside those of the registry.
+static OWN: OnceLock<&'static [StrategyKind]> = OnceLock::new();
+
+/// Adds the kinds of strategies that a program brings along. Once, before its first cell is built: a plan that names one
+/// can be run and verified only by programs that have it.
+///
+/// # Errors
+/// When a name is taken, or kinds were added before.
+pub fn register(own: &'static [StrategyKind]) -> Result<(), String> {
+    if let Some(taken) = own.iter().find(|kind| registry().iter().any(|known| known.name == kind.name)) {
+        return Err(format!("there is a strategy {:?} already", taken.name));
+    }
+    OWN.set(own).map_err(|_| "strategies were added before: add all of them at once".to_owned())
+}
+
 /// The kind with this name.
 ///
 /// # Errors
 /// In words, with the names there are.
 pub fn kind_of(name: &str) -> Result<&'static StrategyKind, String> {
-    registry().iter().find(|kind| kind.name == name).ok_or_else(|| {
-        let names: Vec<&str> = registry().iter().map(|kind| kind.name).collect();
+    let kinds = || registry().iter().chain(OWN.get().copied().unwrap_or_default());
+    kinds().find(|kind| kind.name == name).ok_or_else(|| {
+        let names: Vec<&str> = kinds().map(|kind| kind.name).collect();
         format!("there is no strategy {name:?}; there are {}", names.join(", "))
     })
 }

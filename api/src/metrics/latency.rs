@@ -96,11 +96,11 @@ mod tests {
     fn what_cells_measured_is_counted_once_and_in_its_bucket() {
         let latencies = Latencies::default();
         let (one, two) = (CellStatus::new("one"), CellStatus::new("two"));
-        one.note_decision(9_000);
-        one.note_decision(150_000);
-        two.note_decision(199_000);
-        two.note_decision(i64::MAX); // longer than what is measured: counts as the longest
-        two.note_fill(1_500_000);
+        one.note_decision(9_000, 1);
+        one.note_decision(150_000, 1);
+        two.note_decision(199_000, 1);
+        two.note_decision(i64::MAX, 1); // longer than what is measured: counts as the longest
+        two.note_fills(1_500_000, 1);
         one.note_journal(Duration::from_micros(30));
         for _ in 0..2 {
             let kept = latencies.gather([&one, &two]);
@@ -111,7 +111,7 @@ mod tests {
             assert!((kept.fill.sum() - 0.0015).abs() < 2e-6, "{}", kept.fill.sum());
             assert_eq!(kept.journal.buckets().iter().position(|(_, count)| *count > 0), Some(2));
         }
-        one.note_decision(9_000);
+        one.note_decision(9_000, 1);
         assert_eq!(latencies.gather([&one]).decision.buckets()[0], (1e-5, 2));
     }
 }

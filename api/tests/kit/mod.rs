@@ -151,8 +151,8 @@ pub fn node() -> FakeNode {
     }
     let cells: Vec<_> = ["alpha", "beta"].map(|account| Arc::new(CellStatus::new(account))).into();
     for micros in [40, 90, 150, 180, 1500] {
-        cells[0].note_decision(micros * 1000);
-        cells[1].note_fill(micros * 2000);
+        cells[0].note_decision(micros * 1000, 1);
+        cells[1].note_fills(micros * 2000, 1);
         cells[1].note_journal(Duration::from_micros(micros as u64 / 2));
     }
     cells[0].note_denied(&DenyReason::Rule { rule: "order_notional_max".into(), detail: "too much".into() });

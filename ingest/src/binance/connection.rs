@@ -20,6 +20,9 @@ use crate::feed::{FeedState, Update};
 const BURST_MAX: usize = 1_024;
 /// The largest message that is read. A larger one is none of these streams'.
 const MESSAGE_MAX: usize = 1 << 20;
+/// Read from the socket at a time, and zeroed before: enough for a hundred messages, and less than what the allocator
+/// gives back to the system each time.
+const READ_BYTES: usize = 16 << 10;
 /// So much of a bad message is told.
 const TOLD_MAX: usize = 300;
 
@@ -46,8 +49,10 @@ pub(super) enum End {
 
 /// Connects.
 pub(super) async fn connect(options: BinanceOptions) -> Result<Stream, NoConnection> {
-    let config =
-        WebSocketConfig::default().max_message_size(Some(MESSAGE_MAX)).max_frame_size(Some(MESSAGE_MAX));
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_MAX))
+        .max_frame_size(Some(MESSAGE_MAX))
+        .read_buffer_size(READ_BYTES);
     let address = format!("{}/stream", options.stream_url.trim_end_matches('/'));
     let connecting = connect_async_with_config(address, Some(config), true);
     match tokio::time::timeout(options.times.connect, connecting).await {
@@ -154,19 +159,19 @@ impl<'a> Connection<'a> {
         which: Which,
         first: Option<tungstenite::Result<Message>>,
     ) -> Result<(), String> {
-        let mut message = first;
-        let mut done = Ok(());
-        for _ in 0..BURST_MAX {
-            done = self.take(message);
+        let mut done = self.take(first);
+        // Counted before it is read: what was read and not taken would be lost.
+        for _ in 1..BURST_MAX {
             let stream = match which {
                 Which::Own => Some(&mut self.stream),
                 Which::Old => self.old.as_mut(),
             };
-            let Some(more) = stream.filter(|_| done.is_ok()).and_then(|stream| stream.next().now_or_never())
+            let Some(message) =
+                stream.filter(|_| done.is_ok()).and_then(|stream| stream.next().now_or_never())
             else {
                 break;
             };
-            message = more;
+            done = self.take(message);
         }
         self.client.context.sink.flush().await;
         done

@@ -41,6 +41,8 @@ pub(super) struct Subscriptions {
     /// Requests without an answer so far.
     waiting: BTreeMap<u64, Request>,
     next_id: u64,
+    /// Whether there is something to ask for: known, as it is looked at with each burst.
+    has_request: bool,
 }
 
 impl Subscriptions {
@@ -54,6 +56,7 @@ impl Subscriptions {
             parts: VecDeque::new(),
             waiting: BTreeMap::new(),
             next_id: 1,
+            has_request: false,
         }
     }
 
@@ -74,6 +77,7 @@ impl Subscriptions {
                 }
             }
         }
+        self.look();
     }
 
     /// Whether there is anything to subscribe.
@@ -87,11 +91,14 @@ impl Subscriptions {
         self.refused.clear();
         self.parts.clear();
         self.waiting.clear();
+        self.look();
     }
 
     /// The next request to send, as JSON; `None` when all that should be is subscribed or asked for.
     pub(super) fn next_request(&mut self, now: Instant) -> Option<String> {
-        let (method, streams) = self.next_step()?;
+        let step = self.next_step();
+        self.look();
+        let (method, streams) = step?;
         let id = self.next_id;
         self.next_id += 1;
         let name = match method {
@@ -105,9 +112,14 @@ impl Subscriptions {
 
     /// Whether [`Self::next_request`] would give one.
     pub(super) fn has_request(&self) -> bool {
-        !self.parts.is_empty()
+        self.has_request
+    }
+
+    /// Finds out whether there is something to ask for, after each change.
+    fn look(&mut self) {
+        self.has_request = !self.parts.is_empty()
             || self.wanted.iter().any(|stream| !self.have.contains(stream))
-            || self.surplus().next().is_some()
+            || self.surplus().next().is_some();
     }
 
     fn surplus(&self) -> impl Iterator<Item = &String> {
@@ -154,6 +166,7 @@ impl Subscriptions {
         }
         let second = streams.split_off(streams.len() / 2);
         self.parts.extend([streams, second]);
+        self.look();
         None
     }
 

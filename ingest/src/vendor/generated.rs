@@ -441,8 +441,12 @@ mod tests {
         let mut stream = market.subscribe();
         let mut ticks = Vec::new();
         let end: Timestamp = "2024-03-05T15:03".parse().unwrap();
-        while ticks.last().is_none_or(|tick: &Tick| tick.ts_event < end) {
-            ticks.extend(stream.recv().await.unwrap().iter().cloned());
+        let mut is_over = false;
+        while !is_over {
+            let burst = stream.recv().await.unwrap();
+            is_over =
+                burst.iter().any(|tick| tick.ts_event >= end && matches!(tick.kind, TickKind::Trade { .. }));
+            ticks.extend(burst.iter().cloned());
         }
         let from: Timestamp = "2024-03-05T15:00".parse().unwrap();
         ticks.retain(|tick| from <= tick.ts_event && tick.ts_event < end);

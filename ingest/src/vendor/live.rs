@@ -160,3 +160,44 @@ fn keep(last: &RwLock<Last>, burst: &[Tick]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rust_decimal::Decimal;
+
+    #[tokio::test]
+    async fn what_is_held_begins_a_moment_after_it_is_told_to() {
+        let origin: Timestamp = "2024-01-02T09:00".parse().unwrap();
+        let symbol = Symbol::new("X").unwrap();
+        let second = 1_000_000_000;
+        let ticks = (0..3).map(move |n| Tick {
+            symbol: symbol.clone(),
+            ts_event: origin.saturating_add(n * second),
+            id: n as u64 + 1,
+            kind: TickKind::Trade {
+                price: Decimal::ONE,
+                qty: Decimal::ONE,
+                aggressor: tradeflow_model::market::Aggressor::Buyer,
+            },
+        });
+        let clock = MarketClock::held(origin, 20.0);
+        let live = Live::start(clock.clone(), ticks, Last::default());
+        let mut stream = live.subscribe();
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(clock.now(), origin);
+        assert!(stream.is_empty());
+
+        clock.begin();
+        let begun = Instant::now();
+        clock.begin(); // changes nothing
+        for n in 0..3 {
+            let burst = stream.recv().await.unwrap();
+            assert_eq!(burst.iter().map(|tick| tick.id).collect::<Vec<_>>(), [n + 1]);
+            let due = LEAD + Duration::from_millis(50) * n as u32;
+            assert!(begun.elapsed() >= due, "none comes before its time");
+        }
+    }
+}

@@ -119,6 +119,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_back_goes_out_after_the_switch_is_off() {
+        let mut outgoing = Outgoing::default();
+        let mut sent = Vec::new();
+        let time = |n: u64| Timestamp::from_nanos(n as i64 * 1_000_000);
+        let late = Misbehaviour { late_every: Some(1), late_ms: 2, ..Default::default() };
+        let reorder = Misbehaviour { reorder_every: Some(1), ..Default::default() };
+        let off = Misbehaviour::default();
+        for (n, rules) in [(1, late), (2, reorder), (3, off), (4, off)] {
+            outgoing.release(&rules, time(n), |text| sent.push(text.to_string()));
+            outgoing.push(&rules, time(n), n.to_string().into(), |text| sent.push(text.to_string())).unwrap();
+            assert_eq!(outgoing.holds_back(), n < 3, "after {n}");
+        }
+        assert_eq!(sent, ["1", "3", "2", "4"]);
+    }
+
+    #[test]
     fn each_switch_does_what_it_says() {
         let all = |text: &str| (text.split(' ').map(String::from).collect::<Vec<_>>(), false);
         assert_eq!(run(Misbehaviour::default(), 4), all("1 2 3 4"));

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::routing::get;
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::tungstenite::Message;
 use tradeflow_ingest::vendor::{Control, Market, Misbehaviour, Server};
 use tradeflow_ingest::{FeedState, Update, Watchlist};
 
@@ -40,6 +42,30 @@ async fn all_that_is_watched_comes_as_it_was_sent() {
 }
 
 use tradeflow_ingest::binance::server::ServerOptions;
+
+/// However much is there at once: nothing that was read goes missing at the end of a burst.
+#[tokio::test]
+async fn a_burst_of_any_length_comes_whole() {
+    const FRAMES: u64 = 5_000;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("ws://{}", listener.local_addr().unwrap());
+    let client = client(address, quick(), vec![watch_of(&coin("BTCUSD"))]);
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+    let request = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    assert!(request.contains("SUBSCRIBE"), "{request}");
+    socket.feed(Message::text(r#"{"result":null,"id":1}"#)).await.unwrap();
+    for id in 1..=FRAMES {
+        let trade = format!(
+            r#"{{"stream":"btcusdt@trade","data":{{"e":"trade","E":1,"s":"BTCUSDT","t":{id},"p":"{id}","q":"1","T":1700000000000,"m":true}}}}"#
+        );
+        socket.feed(Message::text(trade)).await.unwrap();
+    }
+    socket.flush().await.unwrap();
+    until("all trades", || client.trades("BTCUSD").len() as u64 >= FRAMES).await;
+    assert_eq!(client.trades("BTCUSD"), (1..=FRAMES).collect::<Vec<_>>());
+    client.end().await;
+}
 
 #[tokio::test]
 async fn the_watchlist_is_followed_within_the_servers_pace() {

@@ -21,11 +21,11 @@ use tradeflow_ingest::{
 use tradeflow_model::market::Aggressor;
 use tradeflow_model::{AssetClass, Bar, Currency, Instrument, Interval, Symbol, Timestamp};
 
-/// Waits for a condition, at most 20 seconds.
+/// Waits for a condition, at most two minutes.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !condition() {
-        assert!(Instant::now() < deadline, "not within 20 s: {what}");
+        assert!(Instant::now() < deadline, "not within two minutes: {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -256,7 +256,7 @@ impl Client {
     /// Ends it, and checks that it ended by itself.
     pub async fn end(self) {
         self.stop.cancel();
-        tokio::time::timeout(Duration::from_secs(10), self.task).await.expect("it ends").unwrap();
+        tokio::time::timeout(Duration::from_secs(120), self.task).await.expect("it ends").unwrap();
         assert_eq!(self.status.state(), FeedState::Off);
         assert_eq!(self.status.connects.load(Relaxed), self.status.disconnects.load(Relaxed));
     }

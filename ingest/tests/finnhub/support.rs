@@ -25,7 +25,7 @@ use tradeflow_model::{
 pub const OPEN_MS: i64 = 1_767_710_400_000;
 
 /// As long as anything may take.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 pub fn loopback() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))

@@ -192,7 +192,7 @@ async fn polled_quotes_reach_the_sink_until_stopped() {
     let feed = Box::new(YahooQuotes::new(Arc::new(client(&server)), Duration::from_millis(2)));
     let running = tokio::spawn(feed.run(context));
     let until = async |done: &dyn Fn() -> bool| {
-        tokio::time::timeout(Duration::from_secs(20), async {
+        tokio::time::timeout(Duration::from_secs(120), async {
             while !done() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -212,6 +212,6 @@ async fn polled_quotes_reach_the_sink_until_stopped() {
     assert_eq!((symbol.as_str(), price.to_string()), ("ACME", "12.34".to_owned()));
     assert_eq!(ts_event, at("2024-07-01T17:59:47Z"));
     stop.cancel();
-    tokio::time::timeout(Duration::from_secs(20), running).await.expect("it stops").unwrap();
+    tokio::time::timeout(Duration::from_secs(120), running).await.expect("it stops").unwrap();
     assert_eq!(status.state(), FeedState::Off);
 }

@@ -157,11 +157,11 @@ impl Clock for SetClock {
     }
 }
 
-/// Waits for a condition, at most a minute.
+/// Waits for a condition, at most three minutes.
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !condition() {
-        assert!(Instant::now() < deadline, "waited a minute for: {what}");
+        assert!(Instant::now() < deadline, "waited three minutes for: {what}");
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(1));
     }

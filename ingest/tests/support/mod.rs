@@ -312,7 +312,7 @@ pub fn quote(name: &str, ts_event: i64, bid: &str, ask: &str) -> Update {
 
 /// Polls until it is so.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(120);
     while !done() {
         assert!(Instant::now() < end, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(2));

@@ -36,6 +36,9 @@ use tree::Node;
 /// The variable that holds Finnhub's key, as the vendor's own examples have it.
 const FINNHUB_KEY: &str = "TRADEFLOW_FINNHUB_KEY";
 
+/// A flag of the command line: its name, the setting that it gives, the value.
+pub type Flag<'a> = (&'static str, [&'static str; 2], &'a str);
+
 /// The configuration of a node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -62,11 +65,11 @@ pub struct ServeConfig {
 }
 
 impl ServeConfig {
-    /// The configuration of a file, if there is one, and of the environment of this process.
+    /// The configuration of a file, if there is one, of the environment of this process over it, and of flags over both.
     ///
     /// # Errors
-    /// All that is wrong with both.
-    pub fn load(file: Option<&Path>) -> Result<Self, Problems> {
+    /// All that is wrong with them.
+    pub fn load(file: Option<&Path>, flags: &[Flag<'_>]) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let mut variables = Vec::new();
         for (name, value) in std::env::vars_os() {
@@ -81,7 +84,7 @@ impl ServeConfig {
             let read = std::fs::read(file).map_err(|error| format!("{name}: {error}"));
             problems.check(&Place::Default, read)
         });
-        Self::read_with(bytes.as_deref().map(|bytes| (name.as_str(), bytes)), variables, problems)
+        Self::read_with(bytes.as_deref().map(|bytes| (name.as_str(), bytes)), variables, flags, problems)
     }
 
     /// The configuration of a file's contents (its name is for messages) and of these variables.
@@ -93,12 +96,13 @@ impl ServeConfig {
         file: Option<(&str, &[u8])>,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Problems> {
-        Self::read_with(file, variables, Problems::default())
+        Self::read_with(file, variables, &[], Problems::default())
     }
 
     fn read_with(
         file: Option<(&str, &[u8])>,
         variables: impl IntoIterator<Item = (String, String)>,
+        flags: &[Flag<'_>],
         mut problems: Problems,
     ) -> Result<Self, Problems> {
         let variables: Vec<_> = variables.into_iter().collect();
@@ -108,6 +112,9 @@ impl ServeConfig {
         tree.set_variables(variables.iter().cloned(), &mut problems);
         if let Some((name, value)) = key {
             tree.set_missing(&["feeds", "finnhub", "key"], value, Place::Variable(name.clone()));
+        }
+        for (flag, keys, text) in flags {
+            tree.set(keys, text, Place::Flag((*flag).to_owned()));
         }
         let mut config: Self = tree.read(&mut problems);
         config.places = tree;

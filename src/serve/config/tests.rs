@@ -333,7 +333,7 @@ fn a_file_that_is_none_is_told_and_not_a_panic() {
     assert!(read(&deep, &[]).is_err());
     let nested = format!("x = {}\n", "[".repeat(200_000));
     assert!(read(&nested, &[]).is_err());
-    let missing = ServeConfig::load(Some(Path::new("no/such/file.toml"))).unwrap_err();
+    let missing = ServeConfig::load(Some(Path::new("no/such/file.toml")), &[]).unwrap_err();
     assert!(missing.to_string().contains("no/such/file.toml"), "{missing}");
 }
 
@@ -426,4 +426,13 @@ proptest! {
         let name = format!("TRADEFLOW__{name}");
         let _ = ServeConfig::read(None, [(name, value)]);
     }
+}
+
+#[test]
+fn flags_go_before_everything_and_are_checked_with_it() {
+    let flags = [("--data", ["node", "data"], "elsewhere"), ("--kafka", ["bus", "kafka"], "broker:9092")];
+    let config = ServeConfig::load(None, &flags).unwrap();
+    assert_eq!((config.node.data.as_str(), config.bus.kafka.as_deref()), ("elsewhere", Some("broker:9092")));
+    let wrong = ServeConfig::load(None, &[("--prefix", ["bus", "prefix"], "Not A Prefix")]).unwrap_err();
+    assert!(wrong.to_string().starts_with("--prefix: "), "{wrong}");
 }

@@ -134,13 +134,19 @@ impl Node {
         }
     }
 
+    /// Puts a text over what is there.
+    pub fn set(&mut self, keys: &[&str], text: &str, place: Place) {
+        let steps: Vec<_> = keys.iter().map(|key| Named::Key((*key).to_owned())).collect();
+        let kind = Kind::Leaf(Value::String(text.to_owned()), None);
+        // Only a step into an array can fail.
+        let _ = self.put(&steps, Self { place, kind });
+    }
+
     /// Puts a text where nothing stands yet.
     pub fn set_missing(&mut self, keys: &[&str], text: &str, place: Place) {
-        let steps: Vec<_> = keys.iter().map(|key| Named::Key((*key).to_owned())).collect();
         let path: Vec<_> = keys.iter().map(|key| Step::Key(key)).collect();
         if self.find(&path).1 < keys.len() {
-            let kind = Kind::Leaf(Value::String(text.to_owned()), None);
-            let _ = self.put(&steps, Self { place, kind });
+            self.set(keys, text, place);
         }
     }
 

@@ -96,6 +96,18 @@ pub trait Bus: Send + Sync + 'static {
     /// [`BusError::NoTopic`].
     fn reader(&self, from: &[Position]) -> Result<Box<dyn Reader>, BusError>;
 
+    /// Reads a partition from a place on to its end as it is now. What comes before the first record that is kept is
+    /// passed over.
+    ///
+    /// # Errors
+    /// [`BusError::NoTopic`].
+    fn scan(&self, from: &Position) -> Result<Box<dyn Scan>, BusError> {
+        let bounds = self.bounds(&from.topic, from.partition)?;
+        let place = Position { offset: from.offset.max(bounds.start), ..from.clone() };
+        let reader = self.reader(std::slice::from_ref(&place))?;
+        Ok(Box::new(Contiguous { reader, place, end: bounds.end }))
+    }
+
     /// The last record of a key of a table.
     ///
     /// # Errors
@@ -157,6 +169,44 @@ pub trait Reader: Send {
 
     /// Reads this partition no more.
     fn remove(&mut self, topic: &Topic, partition: u32);
+}
+
+/// Reads one partition up to an end.
+pub trait Scan: Send {
+    /// The next records, at most `max`, in order; empty at the end.
+    ///
+    /// # Errors
+    /// [`BusError::Trimmed`] when retention was faster, or when the bus can't be read.
+    fn next(&mut self, max: usize) -> Result<Vec<Stored>, BusError>;
+}
+
+/// A scan of a bus whose offsets have no gaps. (Kafka's have, where transactions end, so it has one of its own.)
+struct Contiguous {
+    reader: Box<dyn Reader>,
+    place: Position,
+    end: u64,
+}
+
+impl Contiguous {
+    /// How long to wait for records that are known to be there.
+    const PATIENCE: Duration = Duration::from_secs(30);
+}
+
+impl Scan for Contiguous {
+    fn next(&mut self, max: usize) -> Result<Vec<Stored>, BusError> {
+        let Position { topic, partition, offset } = &mut self.place;
+        if *offset >= self.end {
+            return Ok(Vec::new());
+        }
+        let mut records = self.reader.poll(max, Self::PATIENCE)?;
+        let Some(last) = records.last() else {
+            let what = format!("offset {offset} should be there, but does not come");
+            return Err(BusError::other(format!("{topic}/{partition}"), what));
+        };
+        *offset = last.offset + 1;
+        records.retain(|record| record.offset < self.end);
+        Ok(records)
+    }
 }
 
 /// The one writer of a partition.

@@ -34,7 +34,9 @@ pub mod embedded;
 pub mod kafka;
 mod memory;
 
-pub use bus::{Bus, Durability, Exclusive, GroupEvent, Membership, NewRecord, Position, Reader, Stored};
+pub use bus::{
+    Bus, Durability, Exclusive, GroupEvent, Membership, NewRecord, Position, Reader, Scan, Stored,
+};
 pub use clock::{Clock, SystemClock};
 pub use error::BusError;
 pub use kafka::{KafkaBus, KafkaConfig};

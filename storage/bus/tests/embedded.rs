@@ -55,7 +55,7 @@ impl Fixture for Embedded {
             retention_unit: 200_000,
             read_ahead_bytes: Self::options().read_ahead_bytes,
             cases: 32,
-            patience: Duration::from_secs(20),
+            patience: Duration::from_secs(120),
         }
     }
 

@@ -13,7 +13,7 @@ use tradeflow_bus::{
 };
 use tradeflow_model::Timestamp;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A small disk, as long as it lives.
 struct Disk(tempfile::TempDir);

@@ -12,7 +12,7 @@ use tradeflow_bus::{
 };
 use tradeflow_model::Timestamp;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");

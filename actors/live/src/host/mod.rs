@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tradeflow_actors::cell::{Answer, Command};
 use tradeflow_actors::output::CellOutput;
 use tradeflow_bus::{NewRecord, Topics, partition_of};
-use tradeflow_model::{Signal, Timestamp};
+use tradeflow_model::{InstrumentId, Signal, Timestamp};
 
 use crate::LiveError;
 use crate::cell::LiveCell;
@@ -127,6 +127,8 @@ pub struct CellHost {
     offered: Places,
     /// Behind what was handled.
     places: Places,
+    /// Market events that the last snapshot holds.
+    snapshot_events: u64,
     /// Number of the last entry handled.
     seq: u64,
     /// The offset of the journal behind the last entry handled.
@@ -175,6 +177,7 @@ impl CellHost {
             pending_rows: 0,
             offered: places.clone(),
             places,
+            snapshot_events: 0,
             seq: 0,
             journal_next,
             outputs: 0,
@@ -225,9 +228,24 @@ impl CellHost {
         self.pending.is_empty()
     }
 
+    /// The instruments that the account follows and may trade.
+    pub fn instruments(&self) -> &[InstrumentId] {
+        &self.plan.accounts[self.index].instruments
+    }
+
+    /// Market events behind the last snapshot: after a recovery those that were replayed.
+    pub fn events_since_snapshot(&self) -> u64 {
+        self.cell.events() - self.snapshot_events
+    }
+
+    /// A snapshot was written.
+    pub(crate) fn snapshot_written(&mut self) {
+        self.snapshot_events = self.cell.events();
+    }
+
     /// Whether the account follows the instrument of a chunk.
     pub fn follows(&self, chunk: &Chunk) -> bool {
-        self.plan.accounts[self.index].instruments.contains(&chunk.instrument)
+        self.instruments().contains(&chunk.instrument)
     }
 
     /// Goes on behind an input that was replayed.
@@ -311,8 +329,8 @@ impl CellHost {
         }
         self.pending_rows -= rows;
         let turn = Turn { seq: self.seq + 1, inputs: taken };
-        let record = self.entry(turn.seq, inputs.clone());
         inputs.iter().for_each(|input| self.places.pass(input));
+        let record = self.entry(turn.seq, inputs);
         Some((turn, record))
     }
 
@@ -468,13 +486,13 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// When the newest of its market data was received; none without market data.
-    pub fn newest(&self) -> Option<Timestamp> {
-        let received = self.inputs.iter().rev().find_map(|input| match input {
-            Pending::Market(chunk) => Some(chunk),
+    /// When the oldest of its market data was received; none without market data.
+    pub fn received(&self) -> Option<Timestamp> {
+        let received = self.inputs.iter().filter_map(|input| match input {
+            Pending::Market(chunk) => chunk.received(),
             _ => None,
         });
-        received.and_then(|chunk| chunk.received())
+        received.min()
     }
 
     /// Inputs of an entry that was read back.

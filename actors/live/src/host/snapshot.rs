@@ -139,6 +139,7 @@ impl CellHost {
         let mut host =
             Self::new(plan, index, topics, partitions, snapshot.places.clone(), snapshot.journal_next)?;
         host.cell.restore(&snapshot.cell).map_err(|fault| LiveError::cell(&snapshot.account, fault))?;
+        host.snapshot_events = host.cell.events();
         host.seq = snapshot.seq;
         host.outputs = snapshot.outputs;
         host.outputs_from = snapshot.outputs_from;

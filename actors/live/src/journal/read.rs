@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tradeflow_bus::{Bus, BusError, Position, Reader, Stored, Topic, Topics};
+use tradeflow_bus::{Bus, BusError, Position, Reader, Scan, Stored, Topic, Topics};
 
 use super::Entry;
 use crate::LiveError;
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Records asked for at a time.
 const POLL_MAX: usize = 1024;
 
-/// Reads the records of one partition in order, up to the end as it was when reading began.
+/// Reads stretches of one partition, whose ends are offsets of records.
 struct Cursor {
     reader: Box<dyn Reader>,
     place: Position,
@@ -85,19 +85,20 @@ pub fn records<E: From<BusError>>(
     from: Position,
     mut take: impl FnMut(&Stored) -> Result<(), E>,
 ) -> Result<(), E> {
-    let bounds = bus.bounds(&from.topic, from.partition)?;
-    let from = Position { offset: from.offset.max(bounds.start), ..from };
-    let mut cursor = Cursor::new(bus, from)?;
-    while let Some(stored) = cursor.next_before(bounds.end)? {
-        take(&stored)?;
+    let mut scan = bus.scan(&from)?;
+    loop {
+        let records = scan.next(POLL_MAX)?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        records.iter().try_for_each(&mut take)?;
     }
-    Ok(())
 }
 
 /// The records of one key, in order, up to the end of the partition as it was when reading began.
 pub struct KeyReader {
-    cursor: Cursor,
-    end: u64,
+    scan: Box<dyn Scan>,
+    read: VecDeque<Stored>,
     key: String,
 }
 
@@ -107,9 +108,7 @@ impl KeyReader {
     /// # Errors
     /// Those of the bus.
     pub fn new(bus: &Arc<dyn Bus>, from: Position, key: &str) -> Result<Self, BusError> {
-        let bounds = bus.bounds(&from.topic, from.partition)?;
-        let from = Position { offset: from.offset.max(bounds.start), ..from };
-        Ok(Self { cursor: Cursor::new(bus, from)?, end: bounds.end, key: key.to_owned() })
+        Ok(Self { scan: bus.scan(&from)?, read: VecDeque::new(), key: key.to_owned() })
     }
 
     /// The next record of the key.
@@ -117,12 +116,17 @@ impl KeyReader {
     /// # Errors
     /// Those of the bus.
     pub fn next(&mut self) -> Result<Option<Stored>, BusError> {
-        while let Some(stored) = self.cursor.next_before(self.end)? {
-            if stored.key == self.key.as_bytes() {
-                return Ok(Some(stored));
+        loop {
+            while let Some(stored) = self.read.pop_front() {
+                if stored.key == self.key.as_bytes() {
+                    return Ok(Some(stored));
+                }
+            }
+            self.read.extend(self.scan.next(POLL_MAX)?);
+            if self.read.is_empty() {
+                return Ok(None);
             }
         }
-        Ok(None)
     }
 }
 
@@ -196,15 +200,8 @@ impl MarketReader {
         mut take: impl FnMut(Chunk) -> Result<(), LiveError>,
     ) -> Result<(), LiveError> {
         let name = topic.topic(&self.topics);
-        let mut decoded = |stored: &Stored| match decoder.chunk(stored) {
-            Ok(Some(chunk)) => take(chunk),
-            Ok(None) | Err(_) => Ok(()),
-        };
-        let kept = self.bus.bounds(name, partition)?.start;
-        if first < kept {
-            let gone = BusError::Trimmed { topic: name.clone(), partition, wanted: first, first: kept };
-            let archive = self.archive.as_ref().ok_or(gone)?;
-            let records = archive.records(name, partition, first, last).map_err(LiveError::Other)?;
+        let mut decoded = passing_over_the_unreadable(decoder, &mut take);
+        if let Some(records) = self.archived(name, partition, first, last)? {
             return records.iter().try_for_each(decoded);
         }
         let cursor = match self.cursors.entry((topic, partition)) {
@@ -219,5 +216,64 @@ impl MarketReader {
             decoded(&stored)?;
         }
         Ok(())
+    }
+
+    /// As [`Self::range`] for `first <= offset < end`, where the end is the end of the partition as it once was. On Kafka no
+    /// record need be right before it.
+    ///
+    /// # Errors
+    /// As [`Self::range`].
+    pub fn until(
+        &self,
+        decoder: &Decoder,
+        topic: MarketTopic,
+        partition: u32,
+        (first, end): (u64, u64),
+        mut take: impl FnMut(Chunk) -> Result<(), LiveError>,
+    ) -> Result<(), LiveError> {
+        if first >= end {
+            return Ok(());
+        }
+        let name = topic.topic(&self.topics);
+        let mut decoded = passing_over_the_unreadable(decoder, &mut take);
+        if let Some(records) = self.archived(name, partition, first, end - 1)? {
+            return records.iter().try_for_each(decoded);
+        }
+        let mut scan = self.bus.scan(&Position { topic: name.clone(), partition, offset: first })?;
+        loop {
+            let records = scan.next(POLL_MAX)?;
+            let before = records.iter().take_while(|stored| stored.offset < end).count();
+            records[..before].iter().try_for_each(&mut decoded)?;
+            if records.is_empty() || before < records.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Records that the bus does not keep any more.
+    fn archived(
+        &self,
+        topic: &Topic,
+        partition: u32,
+        first: u64,
+        last: u64,
+    ) -> Result<Option<Vec<Stored>>, LiveError> {
+        let kept = self.bus.bounds(topic, partition)?.start;
+        if first >= kept {
+            return Ok(None);
+        }
+        let gone = BusError::Trimmed { topic: topic.clone(), partition, wanted: first, first: kept };
+        let archive = self.archive.as_ref().ok_or(gone)?;
+        archive.records(topic, partition, first, last).map(Some).map_err(LiveError::Other)
+    }
+}
+
+fn passing_over_the_unreadable<'a>(
+    decoder: &'a Decoder,
+    take: &'a mut impl FnMut(Chunk) -> Result<(), LiveError>,
+) -> impl FnMut(&Stored) -> Result<(), LiveError> + 'a {
+    move |stored| match decoder.chunk(stored) {
+        Ok(Some(chunk)) => take(chunk),
+        Ok(None) | Err(_) => Ok(()),
     }
 }

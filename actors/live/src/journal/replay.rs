@@ -170,16 +170,14 @@ pub fn read_history(
         }
         HistoryRef::Bus { series, topic, partition, first, end, after } => {
             let mut chunks = Vec::new();
-            if end > first {
-                market.range(decoder, *topic, *partition, (*first, end - 1), |chunk| {
-                    if chunk.series == *series
-                        && let Some(chunk) = chunk.from_time(*after)
-                    {
-                        chunks.push(chunk);
-                    }
-                    Ok(())
-                })?;
-            }
+            market.until(decoder, *topic, *partition, (*first, *end), |chunk| {
+                if chunk.series == *series
+                    && let Some(chunk) = chunk.from_time(*after)
+                {
+                    chunks.push(chunk);
+                }
+                Ok(())
+            })?;
             Ok(chunks)
         }
     }

@@ -7,18 +7,23 @@
 //! | `reader.rs` | the thread that reads the bus and hands chunks and commands to cells |
 //! | `merge.rs` | puts the records of many partitions into the order of their time |
 //! | `owner.rs` | the thread that owns accounts: takes them over, lets them go |
+//! | `stepped.rs` | [`SteppedNode`]: the same on the caller's thread, for the simulation |
+//! | `bring_up.rs` | a cell from snapshot and journal, or at the start of its session |
 //! | `open.rs` | finds the session that is open, or opens one |
 //! | `status.rs` | what can be seen of cells and node |
 
 mod arbiters;
+mod bring_up;
 mod merge;
 mod open;
 mod owner;
 mod reader;
 mod status;
+mod stepped;
 
 pub use open::{Opened, open_session, sessions};
 pub use status::{BusView, CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
+pub use stepped::{Closing, SteppedNode};
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +32,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tradeflow_bus::{Clock, Durability, NewRecord, Topic, partition_of};
+use tradeflow_bus::{Clock, Durability, NewRecord, partition_of};
 
 use crate::LiveError;
 use crate::commands::{CommandMessage, WireCommand};
@@ -66,6 +71,22 @@ impl Default for NodeConfig {
             tick: Duration::from_millis(50),
             grace: Duration::from_millis(500),
             group: "tradeflow-cells".to_owned(),
+        }
+    }
+}
+
+impl NodeConfig {
+    /// What the shells of a node with these settings share.
+    fn shared(&self, sources: &Sources, clock: &Arc<dyn Clock>) -> Shared {
+        Shared {
+            sources: sources.clone(),
+            clock: clock.clone(),
+            snapshots: SnapshotPolicy {
+                events: self.snapshot_events,
+                interval_ns: nanos(self.snapshot_interval),
+            },
+            grace_ns: nanos(self.grace),
+            failure: Mutex::default(),
         }
     }
 }
@@ -123,15 +144,7 @@ impl Node {
         let plan = opened.plan.clone();
         let cells = Arc::new(Mutex::new(Vec::new()));
         let ready = Arc::new(AtomicBool::new(false));
-        let shared = Arc::new(Shared {
-            sources: sources.clone(),
-            clock: clock.clone(),
-            snapshots: SnapshotPolicy {
-                events: config.snapshot_events,
-                interval_ns: nanos(config.snapshot_interval),
-            },
-            grace_ns: nanos(config.grace),
-        });
+        let shared = Arc::new(config.shared(&sources, &clock));
         let lag = Lag::default();
         let (control, commands): (Sender<Control>, Receiver<Control>) = channel();
         let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone(), lag.0.clone())?;
@@ -181,8 +194,8 @@ impl Node {
         let places = self.lag.0.places.lock().map(|places| places.clone()).unwrap_or_default();
         let mut lag: BTreeMap<String, u64> = BTreeMap::new();
         for ((topic, partition), next) in places {
-            if let Ok(bounds) = self.sources.bus.bounds(&Topic::new(&topic), partition) {
-                *lag.entry(topic).or_default() += bounds.end.saturating_sub(next);
+            if let Ok(bounds) = self.sources.bus.bounds(&topic, partition) {
+                *lag.entry(topic.to_string()).or_default() += bounds.end.saturating_sub(next);
             }
         }
         let behind_ms = i64::try_from(self.lag.behind().as_millis()).unwrap_or(i64::MAX);

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tradeflow_bus::{Bus, Durability, NewRecord, Topics};
+use tradeflow_bus::{Bus, BusError, Durability, Exclusive, NewRecord, Topics};
 use tradeflow_model::Timestamp;
+use tradeflow_model::time::NANOS_PER_SEC;
 
 use crate::LiveError;
 use crate::host::Sources;
 use crate::session::{AccountPlan, SessionPlan, SessionRecord, SessionState};
+
+/// How often a node tries to open a session when others write sessions at the same time.
+const OPEN_TRIES: usize = 8;
 
 /// A session that a node may run.
 #[derive(Debug, Clone)]
@@ -50,12 +54,74 @@ pub(crate) fn session_record(topics: &Topics, session: &SessionRecord, now: Time
     }
 }
 
+/// Begins to end a session: to be called before its cells are closed, with the result to be given to
+/// [`close_session`] afterwards. Whoever takes an account over in between ([`still_open`]) keeps the session open.
+///
+/// # Errors
+/// Those of the bus.
+pub(super) fn begin_close(sources: &Sources) -> Result<Box<dyn Exclusive>, LiveError> {
+    Ok(sources.bus.claim(&sources.topics.sessions, 0, Durability::Power)?)
+}
+
+/// Writes that a session is closed; unless another node has taken accounts over since [`begin_close`], and goes on.
+///
+/// # Errors
+/// Those of the bus.
+pub(super) fn close_session(
+    sources: &Sources,
+    mut writer: Box<dyn Exclusive>,
+    session: &SessionRecord,
+    now: Timestamp,
+) -> Result<(), LiveError> {
+    let closed = SessionRecord {
+        state: SessionState::Closed,
+        ended: Some(now.max(session.started)),
+        ..session.clone()
+    };
+    match writer.append(vec![session_record(&sources.topics, &closed, now)]).wait() {
+        Err(BusError::Fenced { .. }) => {
+            tracing::info!(session = session.id, "stays open: another node has taken accounts over");
+            Ok(())
+        }
+        written => Ok(written.map(drop)?),
+    }
+}
+
+/// Whether accounts may be taken over in a session: to be asked when their partitions are claimed, and before anything is
+/// written to them. A node that is just about to close the session is kept from it.
+///
+/// # Errors
+/// When it was closed, or those of the bus.
+pub(super) fn still_open(sources: &Sources, session: &SessionRecord) -> Result<(), LiveError> {
+    drop(begin_close(sources)?);
+    let known = sources.bus.latest(&sources.topics.sessions, 0, session.id.as_bytes())?;
+    let value = known.and_then(|stored| stored.value).unwrap_or_default();
+    let state = SessionRecord::decode(&value).map(|record| record.state);
+    if state.is_ok_and(|state| state == SessionState::Open) {
+        return Ok(());
+    }
+    Err(LiveError::Other(format!(
+        "session {} was closed by another node, so its accounts can't be taken over: start this node again",
+        session.id
+    )))
+}
+
 /// Goes on with the session that is open, if its plan is `wanted`'s; otherwise opens a new one, in which accounts go on
 /// from where the last session left them.
 ///
 /// # Errors
 /// When the open session, or the state of the accounts, is of another configuration; or the bus fails.
 pub fn open_session(sources: &Sources, wanted: &SessionPlan, now: Timestamp) -> Result<Opened, LiveError> {
+    for _ in 0..OPEN_TRIES {
+        match try_open(sources, wanted, now) {
+            Err(LiveError::Bus(BusError::Fenced { .. })) => {} // another node opens, takes over or ends just now
+            opened => return opened,
+        }
+    }
+    try_open(sources, wanted, now)
+}
+
+fn try_open(sources: &Sources, wanted: &SessionPlan, now: Timestamp) -> Result<Opened, LiveError> {
     let topics = &sources.topics;
     // One at a time: whoever comes second finds what the first has written.
     let mut writer = sources.bus.claim(&topics.sessions, 0, Durability::Process)?;
@@ -74,6 +140,8 @@ pub fn open_session(sources: &Sources, wanted: &SessionPlan, now: Timestamp) -> 
             return Ok(Opened { plan: Arc::new(plan), record: last.clone(), resumed: true });
         }
     }
+    // Sessions follow one another by their start, and are named by its second: also when the clock was set back.
+    let now = last.map_or(now, |last| now.max(last.started.saturating_add(NANOS_PER_SEC)));
     // Cells are restored into cells of the same plan: trading began when the first session did.
     let mut run = wanted.run.clone();
     if let Some(first) = last {

@@ -8,17 +8,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use tradeflow_bus::{Durability, GroupEvent, NewRecord};
+use tradeflow_bus::{BusError, GroupEvent, Membership};
 
 use super::arbiters::Arbiters;
-use super::open::session_record;
+use super::bring_up::bring_up;
+use super::open::{begin_close, close_session, still_open};
 use super::reader::{BusReader, Feed, ReaderStatus};
 use super::{CellStatus, Control, NodeConfig, Opened};
 use crate::LiveError;
-use crate::host::{CellHost, Pending, Places, Snapshot, recover};
-use crate::session::{SessionRecord, SessionState};
-use crate::shell::{CellShell, Close, Shared, Writer, opening};
-use crate::warm_up::WarmUps;
+use crate::shell::{CellShell, Close, Shared, Writer};
 
 pub(crate) struct Owner {
     opened: Opened,
@@ -67,17 +65,26 @@ impl Owner {
     }
 
     pub(crate) fn run(mut self, control: &Receiver<Control>) -> Result<(), LiveError> {
-        let done = self.follow(control);
+        let journal = &self.shared.sources.topics.journal;
+        let joined = self.shared.sources.bus.join(&self.config.group, journal).map_err(LiveError::from);
+        let (done, membership) = match joined {
+            Ok(mut membership) => (self.follow(membership.as_mut(), control), Some(membership)),
+            Err(error) => (Err(error), None),
+        };
         let closed = self.close_all();
+        // Left only now: whoever takes over finds cells that are closed, and fences none that still is closing.
+        drop(membership);
         let _ = self.feeds.send(Feed::Stop);
         let read = self.reader.join().map_err(|_| LiveError::Other("the reader panicked".into()));
         done.and(closed).and(read?)
     }
 
     /// Follows the group until it is told to stop.
-    fn follow(&mut self, control: &Receiver<Control>) -> Result<(), LiveError> {
-        let journal = self.shared.sources.topics.journal.clone();
-        let mut membership = self.shared.sources.bus.join(&self.config.group, &journal)?;
+    fn follow(
+        &mut self,
+        membership: &mut dyn Membership,
+        control: &Receiver<Control>,
+    ) -> Result<(), LiveError> {
         loop {
             match control.try_recv() {
                 Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
@@ -86,12 +93,13 @@ impl Owner {
             if self.reader.is_finished() {
                 return Ok(()); // its error is told at the end
             }
+            if let Some(error) = self.shared.failure.lock().ok().and_then(|failure| failure.clone()) {
+                return Err(error.into());
+            }
             for event in membership.poll(Duration::from_millis(20))? {
                 match event {
                     GroupEvent::Assigned(partitions) => {
-                        for partition in partitions {
-                            self.take_over(partition)?;
-                        }
+                        self.take_over(&partitions)?;
                         self.ready.store(true, Ordering::Release);
                     }
                     GroupEvent::Revoked(partitions) => self.let_go(&partitions, true)?,
@@ -101,28 +109,28 @@ impl Owner {
         }
     }
 
-    /// The cells whose accounts lie in a partition of the journal.
-    fn cells_in(&self, partition: u32) -> Vec<usize> {
-        let (plan, partitions) = (&self.opened.plan, self.shared.sources.partitions);
-        let cells = 0..plan.run.cells.len();
-        cells.filter(|cell| plan.journal_partition(*cell, partitions) == partition).collect()
-    }
-
-    fn take_over(&mut self, partition: u32) -> Result<(), LiveError> {
-        let cells = self.cells_in(partition);
-        if cells.is_empty() || self.writers.contains_key(&partition) {
-            return Ok(());
+    fn take_over(&mut self, partitions: &[u32]) -> Result<(), LiveError> {
+        let (sources, plan) = (&self.shared.sources, &self.opened.plan);
+        let mut cells = Vec::new();
+        for partition in partitions {
+            let of_partition = plan.cells_in(*partition, sources.partitions);
+            if of_partition.is_empty() || self.writers.contains_key(partition) {
+                continue;
+            }
+            // Fences whoever had it: nothing can be written behind what is read now.
+            let writer = sources.bus.claim(&sources.topics.journal, *partition, plan.durability)?;
+            let writer: Writer = Arc::new(Mutex::new(writer));
+            self.writers.insert(*partition, writer.clone());
+            cells.extend(of_partition.into_iter().map(|cell| (cell, writer.clone())));
         }
-        let journal = &self.shared.sources.topics.journal;
-        // Fences whoever had it: nothing can be written behind what is read now.
-        let writer = self.shared.sources.bus.claim(journal, partition, self.opened.plan.durability)?;
-        let writer: Writer = Arc::new(Mutex::new(writer));
-        self.writers.insert(partition, writer.clone());
-        for cell in cells {
+        if !cells.is_empty() {
+            still_open(sources, &self.opened.record)?;
+        }
+        for (cell, writer) in cells {
             let account = self.opened.plan.run.cells[cell].account.id.to_string();
             let status = Arc::new(CellStatus::new(&account));
             let started = std::time::Instant::now();
-            match self.bring_up(cell, &writer) {
+            match bring_up(&self.shared, &self.opened, cell, &writer) {
                 Ok((host, missing)) => {
                     status.note_recovery(started.elapsed());
                     let places = host.offered().clone();
@@ -135,6 +143,12 @@ impl Owner {
                     self.shells.insert(cell, address.clone());
                     let _ = self.feeds.send(Feed::Add { cell, address, status: status.clone(), places });
                 }
+                Err(LiveError::Bus(BusError::Fenced { .. })) => {
+                    tracing::info!(account, "another node has taken the account over meanwhile");
+                    continue;
+                }
+                // Not the cell's fault: the next start, or another node, brings it up.
+                Err(error @ LiveError::Bus(_)) => return Err(error),
                 Err(error) => {
                     tracing::error!(account, %error, "the cell can't be brought up and is halted");
                     status.halt(&error.to_string());
@@ -149,79 +163,9 @@ impl Owner {
         Ok(())
     }
 
-    /// A cell as it stood, or at the start of the session.
-    fn bring_up(&self, cell: usize, writer: &Writer) -> Result<(CellHost, Vec<NewRecord>), LiveError> {
-        let (sources, plan) = (&self.shared.sources, &self.opened.plan);
-        let (topics, partitions) = (&sources.topics, sources.partitions);
-        let account = plan.run.cells[cell].account.id.as_str();
-        let last = Snapshot::latest(sources.bus.as_ref(), topics, partitions, account)?;
-        if last.as_ref().is_some_and(|snapshot| snapshot.session == plan.id) {
-            let (mut host, missing) = recover(sources, plan, cell)?;
-            let key = Snapshot::opening_key(account, &plan.id);
-            let opened = Snapshot::latest(sources.bus.as_ref(), topics, partitions, &key)?;
-            if opened.is_some_and(|opened| opened.seq == host.seq()) {
-                // Its node died before the session's first entry: that is the one which starts the strategies.
-                self.start_strategies(&mut host)?;
-            }
-            return Ok((host, missing));
-        }
-        let partition = plan.journal_partition(cell, partitions);
-        let mut places = Places {
-            commands: sources.bus.bounds(&topics.commands, partition)?.end,
-            signals: sources.bus.bounds(&topics.signals, partition)?.end,
-            ..Places::default()
-        };
-        let market = sources.bus.partitions(&topics.trades)?;
-        for (topic, partition) in plan.feeds_of(cell, market) {
-            let end = sources.bus.bounds(topic.topic(topics), partition)?.end;
-            places.market.insert((topic, partition), end);
-        }
-        let mut host = match &last {
-            Some(snapshot) => {
-                let mut host =
-                    CellHost::at_snapshot(plan.clone(), cell, topics.clone(), partitions, snapshot)?;
-                host.begin_at(places);
-                host
-            }
-            None => {
-                let next = sources.bus.bounds(&topics.journal, partition)?.end;
-                CellHost::new(plan.clone(), cell, topics.clone(), partitions, places, next)?
-            }
-        };
-        let now = self.shared.clock.now();
-        let snapshot = host.snapshot()?;
-        let records = vec![
-            opening(&self.shared, &snapshot, now),
-            snapshot.record(topics, partitions, account.to_owned(), now),
-        ];
-        let receipt =
-            writer.lock().map_err(|_| LiveError::Other("a writer panicked".into()))?.append(records);
-        receipt.wait()?;
-        self.start_strategies(&mut host)?;
-        Ok((host, Vec::new()))
-    }
-
-    /// Offers the starts of a cell's strategies: the first entry of a session holds them all.
-    fn start_strategies(&self, host: &mut CellHost) -> Result<(), LiveError> {
-        let plan = &self.opened.plan;
-        let now = self.shared.clock.now();
-        let mut warm_ups = WarmUps::new(&self.shared.sources, plan);
-        for strategy in &plan.accounts[host.index()].strategies {
-            let history = warm_ups.past(host, strategy)?;
-            host.offer(Pending::Command {
-                now,
-                source: None,
-                id: format!("{}:start:{}", plan.id, strategy.id),
-                command: Box::new(tradeflow_actors::cell::Command::Start(Box::new(strategy.clone()))),
-                history,
-            });
-        }
-        Ok(())
-    }
-
     fn let_go(&mut self, partitions: &[u32], orderly: bool) -> Result<(), LiveError> {
         for partition in partitions {
-            for cell in self.cells_in(*partition) {
+            for cell in self.opened.plan.cells_in(*partition, self.shared.sources.partitions) {
                 let closed = self.close(cell, false);
                 if orderly {
                     closed?;
@@ -242,7 +186,7 @@ impl Owner {
         address.do_send(Close { end, done });
         let account = self.opened.plan.run.cells[cell].account.id.to_string();
         if let Ok(mut cells) = self.cells.lock() {
-            cells.retain(|known| known.account() != account || known.halted().is_some());
+            cells.retain(|known| known.account() != account);
         }
         closed.recv_timeout(Self::CLOSE_PATIENCE).unwrap_or_else(|_| {
             let why = "it did not end in time; its journal is complete all the same".to_owned();
@@ -252,6 +196,8 @@ impl Owner {
 
     fn close_all(&mut self) -> Result<(), LiveError> {
         let all = self.shells.len() == self.opened.plan.run.cells.len() && !self.halted;
+        let sources = &self.shared.sources;
+        let end = if all { Some(begin_close(sources)?) } else { None };
         let mut first = Ok(());
         for cell in self.shells.keys().copied().collect::<Vec<_>>() {
             let closed = self.close(cell, all);
@@ -259,13 +205,14 @@ impl Owner {
         }
         self.writers.clear();
         first?;
-        if all {
+        if let Some(writer) = end {
             let now = self.shared.clock.now();
-            let record =
-                SessionRecord { state: SessionState::Closed, ended: Some(now), ..self.opened.record.clone() };
-            let sources = &self.shared.sources;
-            let record = session_record(&sources.topics, &record, now);
-            sources.bus.publish(vec![record], Durability::Power).wait()?;
+            match close_session(&self.shared.sources, writer, &self.opened.record, now) {
+                Err(LiveError::Bus(BusError::Fenced { .. })) => {
+                    tracing::info!(session = self.opened.plan.id, "another node goes on with the session");
+                }
+                closed => closed?,
+            }
         }
         Ok(())
     }

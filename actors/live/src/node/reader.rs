@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use actix::prelude::SendError;
-use tradeflow_bus::{BusError, Position, Reader, SetAside, Stored};
+use tradeflow_bus::{BusError, Position, Reader, SetAside, Stored, Topic};
 use tradeflow_model::InstrumentId;
 
 use super::CellStatus;
@@ -44,13 +44,13 @@ pub(crate) struct ReaderStatus {
     /// Times that a full mailbox made it wait.
     pub(crate) waits: AtomicU64,
     /// Where reading goes on, as of the last tick.
-    pub(crate) places: Mutex<BTreeMap<(String, u32), u64>>,
+    pub(crate) places: Mutex<BTreeMap<(Topic, u32), u64>>,
 }
 
 /// A cell, as the reader knows it.
-struct Reached {
-    address: Addr<CellShell>,
-    status: Arc<CellStatus>,
+pub(super) struct Reached {
+    pub(super) address: Addr<CellShell>,
+    pub(super) status: Arc<CellStatus>,
 }
 
 pub(crate) struct BusReader {
@@ -63,10 +63,12 @@ pub(crate) struct BusReader {
     cells: BTreeMap<usize, Reached>,
     /// Cells by the instruments that they follow.
     followers: BTreeMap<InstrumentId, Vec<usize>>,
-    /// Where reading goes on, by topic name and partition.
-    places: BTreeMap<(String, u32), u64>,
+    /// The partitions that each cell needs.
+    needs: BTreeMap<usize, Vec<(Topic, u32)>>,
+    /// Where reading goes on, by topic and partition.
+    places: BTreeMap<(Topic, u32), u64>,
     status: Arc<ReaderStatus>,
-    tick: Duration,
+    interval: Duration,
 }
 
 impl BusReader {
@@ -79,7 +81,7 @@ impl BusReader {
         plan: Arc<SessionPlan>,
         shared: Arc<Shared>,
         status: Arc<ReaderStatus>,
-        tick: Duration,
+        interval: Duration,
     ) -> Result<Self, LiveError> {
         let sources = &shared.sources;
         Ok(Self {
@@ -91,9 +93,10 @@ impl BusReader {
             shared,
             cells: BTreeMap::new(),
             followers: BTreeMap::new(),
+            needs: BTreeMap::new(),
             places: BTreeMap::new(),
             status,
-            tick,
+            interval,
         })
     }
 
@@ -106,8 +109,7 @@ impl BusReader {
                         self.add(cell, Reached { address, status }, &places)?;
                     }
                     Ok(Feed::Remove { cell, gone }) => {
-                        self.cells.remove(&cell);
-                        self.followers.values_mut().for_each(|cells| cells.retain(|known| *known != cell));
+                        self.remove(cell);
                         let _ = gone.send(());
                     }
                     Ok(Feed::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
@@ -115,27 +117,52 @@ impl BusReader {
                 }
             }
             let since = ticked.elapsed();
-            if since >= self.tick {
+            if since >= self.interval {
                 ticked = std::time::Instant::now();
-                for cell in self.cells.values() {
-                    let _ = cell.address.try_send(Tick); // a cell that is busy needs no tick
-                }
-                if let Ok(mut places) = self.status.places.lock() {
-                    places.clone_from(&self.places);
-                }
+                self.tick();
             }
-            let wait = self.tick.saturating_sub(ticked.elapsed());
-            match self.read(wait) {
-                Ok(caught_up) => {
-                    let records = self.merge.release(caught_up);
-                    self.note_behind(caught_up, &records);
-                    self.deliver(&records)?;
-                }
-                Err(error @ BusError::Unavailable { .. }) => {
-                    tracing::warn!(%error, "reading the bus; trying again");
-                }
-                Err(error) => return Err(error.into()),
+            self.turn(self.interval.saturating_sub(ticked.elapsed()))?;
+        }
+    }
+
+    /// Lets the cells look at the time.
+    pub(super) fn tick(&self) {
+        for cell in self.cells.values() {
+            let _ = cell.address.try_send(Tick); // a cell that is busy needs no tick
+        }
+        if let Ok(mut places) = self.status.places.lock() {
+            places.clone_from(&self.places);
+        }
+    }
+
+    /// Reads what there is, waiting so long for the first record, and hands it on.
+    pub(super) fn turn(&mut self, wait: Duration) -> Result<(), LiveError> {
+        match self.read(wait) {
+            Ok(caught_up) => {
+                let records = self.merge.release(caught_up);
+                self.note_behind(caught_up, &records);
+                self.deliver(&records)
             }
+            Err(error @ BusError::Unavailable { .. }) => {
+                tracing::warn!(%error, "reading the bus; trying again");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends a cell nothing more. What no other cell here needs is read no more: retention goes by those who need it, and
+    /// would overtake a reader that only looks on.
+    pub(super) fn remove(&mut self, cell: usize) {
+        self.cells.remove(&cell);
+        self.followers.values_mut().for_each(|cells| cells.retain(|known| *known != cell));
+        for (topic, partition) in self.needs.remove(&cell).unwrap_or_default() {
+            if self.needs.values().flatten().any(|need| *need == (topic.clone(), partition)) {
+                continue;
+            }
+            self.reader.remove(&topic, partition);
+            self.merge.forget(&topic, partition);
+            self.places.remove(&(topic, partition));
         }
     }
 
@@ -164,7 +191,7 @@ impl BusReader {
         }
     }
 
-    fn add(&mut self, cell: usize, reached: Reached, places: &Places) -> Result<(), LiveError> {
+    pub(super) fn add(&mut self, cell: usize, reached: Reached, places: &Places) -> Result<(), LiveError> {
         let topics = &self.shared.sources.topics;
         let partition = self.plan.journal_partition(cell, self.shared.sources.partitions);
         let market = places.market.iter().map(|((topic, partition), offset)| Position {
@@ -173,8 +200,10 @@ impl BusReader {
             offset: *offset,
         });
         let own = Position { topic: topics.commands.clone(), partition, offset: places.commands };
-        for place in market.chain([own]).collect::<Vec<_>>() {
-            let key = (place.topic.to_string(), place.partition);
+        let from: Vec<_> = market.chain([own]).collect();
+        self.needs.insert(cell, from.iter().map(|place| (place.topic.clone(), place.partition)).collect());
+        for place in from {
+            let key = (place.topic.clone(), place.partition);
             if self.places.get(&key).is_none_or(|known| place.offset < *known) {
                 self.merge.forget(&place.topic, place.partition);
                 self.reader.set(&place)?;
@@ -195,7 +224,7 @@ impl BusReader {
         self.status.records.fetch_add(records.len() as u64, Ordering::Relaxed);
         let mut batches: BTreeMap<usize, Vec<Arc<Chunk>>> = BTreeMap::new();
         for stored in records {
-            if let Some(place) = self.places.get_mut(&(stored.topic.to_string(), stored.partition)) {
+            if let Some(place) = self.places.get_mut(&(stored.topic.clone(), stored.partition)) {
                 *place = stored.offset + 1;
             }
             if stored.topic == self.shared.sources.topics.commands {

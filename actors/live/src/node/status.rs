@@ -144,9 +144,9 @@ impl Percentiles {
     }
 }
 
-/// Up to a minute, with three digits.
+/// Up to a minute, with two digits: a node has two for each cell, and they share the processor's cache with the cells.
 pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds of a constant")
+    Histogram::new_with_bounds(1_000, 60_000_000_000, 2).expect("bounds of a constant")
 }
 
 impl CellStatus {
@@ -193,7 +193,9 @@ impl CellStatus {
         self.halted.lock().ok().and_then(|why| why.clone())
     }
 
-    /// From receipt of a tick to the decision, and to the fill on the bus, since they were last taken.
+    /// From receipt of a tick until its cell had journaled and handled it, each tick counted once; and from receipt of
+    /// the tick that filled an order until the fill was on the bus, each fill counted once. Of what was taken together
+    /// the oldest counts for all. Since they were last taken.
     pub fn take_latencies(&self) -> (Histogram<u64>, Histogram<u64>) {
         let (decision, fill) = (histogram(), histogram());
         let Ok(mut kept) = self.latencies.lock() else { return (decision, fill) };
@@ -241,17 +243,17 @@ impl CellStatus {
         }
     }
 
-    /// From receipt of a tick to the decision it took so long.
-    pub fn note_decision(&self, nanos: i64) {
+    /// From receipt of these ticks to the decision it took so long.
+    pub fn note_decision(&self, nanos: i64, events: u64) {
         if let Ok(mut kept) = self.latencies.lock() {
-            kept.decision.saturating_record(nanos.max(1) as u64);
+            kept.decision.saturating_record_n(nanos.max(1) as u64, events);
         }
     }
 
-    /// From receipt of a tick to the fill on the bus it took so long.
-    pub fn note_fill(&self, nanos: i64) {
+    /// From receipt of a tick to fills on the bus it took so long.
+    pub fn note_fills(&self, nanos: i64, fills: u64) {
         if let Ok(mut kept) = self.latencies.lock() {
-            kept.fill.saturating_record(nanos.max(1) as u64);
+            kept.fill.saturating_record_n(nanos.max(1) as u64, fills);
         }
     }
 
@@ -309,8 +311,8 @@ impl CellStatus {
         let ledger = cell.account().ledger();
         let counters = paper.counters();
         let definitions = ledger.instruments();
-        let positions = definitions.iter().enumerate().filter_map(|(index, definition)| {
-            let position = ledger.position(tradeflow_model::InstrumentId(index as u32));
+        let positions = host.instruments().iter().filter_map(|id| {
+            let (definition, position) = (&definitions[id.index()], ledger.position(*id));
             (!position.qty.is_zero()).then(|| PositionView {
                 symbol: definition.symbol.to_string(),
                 qty: definition.qty_text(position.qty),

@@ -21,8 +21,10 @@ const LIMIT: usize = 500;
 /// The intervals of Binance that a market has too.
 const INTERVALS: [&str; 14] =
     ["1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "1w"];
-/// Stretches of time that are looked through for bars, at most: a page of a market with long pauses.
+/// Stretches of time that are looked through for bars, at most. The first is a page long and each twice as long as the
+/// one before, up to so many bars: years before a market began are passed over, but for bars of a second.
 const STRETCHES_MAX: usize = 64;
+const STRETCH_BARS_MAX: i64 = 1 << 20;
 
 type Params = Query<HashMap<String, String>>;
 /// Boxed, as it is the rarer half of a result.
@@ -168,7 +170,8 @@ async fn find_bars(served: &Served, params: &Params) -> Answer {
     let (start, end) = (at("startTime")?, at("endTime")?);
     // Bars open in `[start, end]`.
     let end = end.map_or(now, |end| end.saturating_add(1).min(now));
-    let stretch = interval.nominal_nanos().saturating_mul(limit as i64);
+    let stretch_of = |bars: i64| interval.nominal_nanos().saturating_mul(bars);
+    let mut stretch = stretch_of(limit as i64);
     let read = |from, to| vendor::bars(&served.market, &instrument.symbol, interval, from, to);
     let unfinished = unfinished(served, instrument, interval, end);
     // The newest bars are wanted with the one in the making among them.
@@ -189,6 +192,7 @@ async fn find_bars(served: &Served, params: &Params) -> Answer {
             None => drop(bars.splice(0..0, more)),
         }
         edge = if start.is_some() { to } else { from };
+        stretch = stretch.saturating_mul(2).min(stretch_of(STRETCH_BARS_MAX));
     }
     match start {
         Some(_) => bars.truncate(wanted),

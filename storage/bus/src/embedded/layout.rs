@@ -93,9 +93,12 @@ pub struct Chunk {
 impl Chunk {
     /// Adds a record.
     pub fn push(&mut self, ts: Timestamp, key: &[u8], value: Option<&[u8]>) {
+        let bytes = RECORD_BYTES + key.len() + value.map_or(0, <[u8]>::len);
         if self.bytes.is_empty() {
+            self.bytes.reserve(HEAD_BYTES + bytes);
             self.bytes.resize(HEAD_BYTES, 0);
         }
+        self.bytes.reserve(bytes);
         let value_len = value.map_or(NO_VALUE, |value| value.len() as u32);
         self.bytes.extend_from_slice(&ts.as_nanos().to_le_bytes());
         self.bytes.extend_from_slice(&(key.len() as u32).to_le_bytes());

@@ -101,8 +101,9 @@ pub enum Newest {
 }
 
 impl State {
-    /// Shows records that were written, keeps the newest, and wakes who waits.
-    pub fn show(&mut self, records: Vec<Stored>, tail_bytes_max: usize) {
+    /// Shows records that were written, and keeps the newest. Who waits is put among those to be woken: that is done
+    /// when no lock is held any more, as they would wait for it at once.
+    pub fn show(&mut self, records: Vec<Stored>, tail_bytes_max: usize, wake: &mut Vec<Arc<Signal>>) {
         for record in records {
             self.next = record.offset + 1;
             self.tail_bytes += stored_bytes(&record);
@@ -112,7 +113,9 @@ impl State {
             self.forget_oldest();
         }
         for signal in &self.waiting {
-            signal.raise();
+            if !wake.iter().any(|known| Arc::ptr_eq(known, signal)) {
+                wake.push(signal.clone());
+            }
         }
     }
 

@@ -143,13 +143,16 @@ impl Log {
             group.close(self.options.segment_bytes, &mut ops);
         }
         self.commit(&mut writer, &ops)?;
+        let mut wake = Vec::new();
         for group in groups {
             let mut state = group.partition.state();
             state.segment = group.segment;
             state.sealed.extend(group.sealed);
             state.tombstones |= group.tombstones;
-            state.show(group.shown, self.options.tail_bytes);
+            state.show(group.shown, self.options.tail_bytes, &mut wake);
         }
+        drop(writer);
+        wake.iter().for_each(|signal| signal.raise());
         Ok(Written { places })
     }
 

@@ -33,6 +33,7 @@ mod group;
 mod message;
 mod publisher;
 mod reader;
+mod scan;
 mod table;
 mod topics;
 
@@ -41,7 +42,7 @@ use std::sync::Arc;
 
 pub use config::KafkaConfig;
 
-use crate::bus::{Bus, Durability, Exclusive, Membership, NewRecord, Position, Reader, Stored};
+use crate::bus::{Bus, Durability, Exclusive, Membership, NewRecord, Position, Reader, Scan, Stored};
 use crate::error::BusError;
 use crate::receipt::Receipt;
 use crate::topic::{Topic, TopicSpec};
@@ -95,13 +96,18 @@ impl Bus for KafkaBus {
         Ok(Box::new(reader::KafkaReader::new(&self.config, &self.context, &self.catalog, from)?))
     }
 
+    fn scan(&self, from: &Position) -> Result<Box<dyn Scan>, BusError> {
+        Ok(Box::new(scan::KafkaScan::new(&self.config, &self.context, &self.catalog, from)?))
+    }
+
     fn latest(&self, topic: &Topic, partition: u32, key: &[u8]) -> Result<Option<Stored>, BusError> {
-        let at = (topic, partition);
-        Ok(table::read(&self.config, &self.context, &self.catalog, at, Some(key))?.pop())
+        let from = Position { topic: topic.clone(), partition, offset: 0 };
+        Ok(table::read(&self.config, &self.context, &self.catalog, &from, Some(key))?.pop())
     }
 
     fn table(&self, topic: &Topic, partition: u32) -> Result<Vec<Stored>, BusError> {
-        table::read(&self.config, &self.context, &self.catalog, (topic, partition), None)
+        let from = Position { topic: topic.clone(), partition, offset: 0 };
+        table::read(&self.config, &self.context, &self.catalog, &from, None)
     }
 
     fn committed(&self, group: &str, topic: &Topic, partition: u32) -> Result<Option<u64>, BusError> {

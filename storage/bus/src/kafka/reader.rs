@@ -102,8 +102,12 @@ impl KafkaReader {
     }
 
     fn unassign(&self, topic: &Topic, partition: u32) {
-        if let Ok(list) = list(topic, partition, None) {
-            // Fails when it was not assigned, which is as well.
+        // The client complains in its log about one that is not assigned.
+        let is_assigned = self.all().any(|(known, number, place)| {
+            known == topic && number == partition && place.state == State::Reading
+        });
+        if is_assigned && let Ok(list) = list(topic, partition, None) {
+            // Fails when it is gone by itself, which is as well.
             let _ = self.consumer.incremental_unassign(&list);
         }
     }

@@ -140,3 +140,36 @@ pub fn a_claim_is_made_again_after_a_restart(mut fixture: impl Fixture) {
     }
     assert_eq!(numbers(&all(&fixture.bus(), &journal, 0, patience)), [0, 1, 2]);
 }
+
+/// A scan gives everything up to the end and then nothing, at once: also where the last thing that was written is the end
+/// of an append, which takes an offset of its own on Kafka.
+pub fn a_scan_ends_where_the_last_append_ends(fixture: impl Fixture) {
+    let (topic, bus) = (log(&fixture, "scanned", 1), fixture.bus());
+    let scan = |from| {
+        let mut scan = bus.scan(&super::at(&topic, 0, from)).expect("a scan");
+        let mut found = Vec::new();
+        loop {
+            let records = scan.next(3).expect("records");
+            assert!(records.len() <= 3);
+            if records.is_empty() {
+                assert!(scan.next(3).expect("no error").is_empty(), "the end stays the end");
+                return found;
+            }
+            found.extend(records);
+        }
+    };
+    assert!(scan(0).is_empty());
+    let mut writer = bus.claim(&topic, 0, Durability::Process).expect("claimed");
+    let mut places = Vec::new();
+    for call in 0..5 {
+        let records = vec![numbered(&topic, 0, 2 * call), numbered(&topic, 0, 2 * call + 1)];
+        places.extend(writer.append(records).wait().expect("written").places);
+        let found = scan(0);
+        assert_eq!(numbers(&found), (0..2 * call + 2).collect::<Vec<_>>());
+    }
+    assert_eq!(numbers(&scan(places[7].1)), [7, 8, 9]);
+    assert!(scan(places[9].1 + 1).is_empty());
+    let started = std::time::Instant::now();
+    assert!(scan(places[9].1 + 1_000).is_empty(), "past the end is the end");
+    assert!(started.elapsed() < fixture.abilities().patience);
+}

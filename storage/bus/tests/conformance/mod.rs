@@ -79,7 +79,7 @@ macro_rules! conformance {
         $crate::conformance!(@ $fixture;
             claims: an_older_claim_is_fenced_off, a_claim_writes_all_or_none, a_claim_is_made_again_after_a_restart,
                 fencing_under_load_lets_through_whole_appends_of_one_writer_at_a_time,
-                a_claim_covers_its_partition_alone;
+                a_claim_covers_its_partition_alone, a_scan_ends_where_the_last_append_ends;
             groups: positions_are_committed, a_member_gets_all_partitions, members_commit_and_come_back,
                 partitions_are_shared_among_members;
             limits: a_slow_consumer_gets_everything, one_poll_is_bounded, too_large_is_refused,

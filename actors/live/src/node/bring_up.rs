@@ -1,0 +1,108 @@
+//! Brings a cell up: from snapshot and journal, or at the start of its session.
+
+use tradeflow_actors::cell::{Answer, Command, Refusal};
+use tradeflow_bus::{NewRecord, Position};
+use tradeflow_model::Timestamp;
+
+use super::Opened;
+use crate::LiveError;
+use crate::commands::CommandMessage;
+use crate::host::{CellHost, Pending, Places, Snapshot, recover};
+use crate::journal::{Source, records};
+use crate::shell::{Shared, Writer, opening};
+use crate::warm_up::WarmUps;
+
+/// A cell as it stood, or at the start of the session.
+///
+/// # Errors
+/// Those of the bus, and a state that can't be gone on from.
+pub(super) fn bring_up(
+    shared: &Shared,
+    opened: &Opened,
+    cell: usize,
+    writer: &Writer,
+) -> Result<(CellHost, Vec<NewRecord>), LiveError> {
+    let (sources, plan) = (&shared.sources, &opened.plan);
+    let (topics, partitions) = (&sources.topics, sources.partitions);
+    let account = plan.run.cells[cell].account.id.as_str();
+    let last = Snapshot::latest(sources.bus.as_ref(), topics, partitions, account)?;
+    if last.as_ref().is_some_and(|snapshot| snapshot.session == plan.id) {
+        return recover(sources, plan, cell);
+    }
+    let partition = plan.journal_partition(cell, partitions);
+    let from = last.as_ref().map_or(0, |snapshot| snapshot.places.commands);
+    let mut places = Places {
+        commands: sources.bus.bounds(&topics.commands, partition)?.end,
+        signals: sources.bus.bounds(&topics.signals, partition)?.end,
+        ..Places::default()
+    };
+    let market = sources.bus.partitions(&topics.trades)?;
+    for (topic, partition) in plan.feeds_of(cell, market) {
+        let end = sources.bus.bounds(topic.topic(topics), partition)?.end;
+        places.market.insert((topic, partition), end);
+    }
+    let mut host = match &last {
+        Some(snapshot) => {
+            let mut host = CellHost::at_snapshot(plan.clone(), cell, topics.clone(), partitions, snapshot)?;
+            host.begin_at(places);
+            host
+        }
+        None => {
+            let next = sources.bus.bounds(&topics.journal, partition)?.end;
+            CellHost::new(plan.clone(), cell, topics.clone(), partitions, places, next)?
+        }
+    };
+    let now = shared.clock.now();
+    let snapshot = host.snapshot()?;
+    let mut first =
+        vec![opening(shared, &snapshot, now), snapshot.record(topics, partitions, account.to_owned(), now)];
+    first.extend(refuse_missed(shared, &mut host, (partition, from), now)?);
+    let mut warm_ups = WarmUps::new(sources, plan);
+    for strategy in &plan.accounts[cell].strategies {
+        let history = warm_ups.past(&host, strategy)?;
+        host.offer(Pending::Command {
+            now,
+            source: None,
+            id: format!("{}:start:{}", plan.id, strategy.id),
+            command: Box::new(Command::Start(Box::new(strategy.clone()))),
+            history,
+        });
+    }
+    // With the opening, all or none: a node that dies in between would leave a session without strategies.
+    let mut turn = None;
+    if let Some((taken, entry)) = host.take() {
+        first.push(entry);
+        turn = Some(taken);
+    }
+    let receipt = writer.lock().map_err(|_| LiveError::Other("a writer panicked".into()))?.append(first);
+    let written = receipt.wait()?;
+    let (Some(turn), Some((_, offset))) = (turn, written.places.last()) else {
+        return Ok((host, Vec::new()));
+    };
+    let handled = host.handle(turn, *offset)?;
+    Ok((host, handled.records))
+}
+
+/// The answers to commands that came while no session was open for the account: nobody took them, and it is too late.
+fn refuse_missed(
+    shared: &Shared,
+    host: &mut CellHost,
+    (partition, from): (u32, u64),
+    now: Timestamp,
+) -> Result<Vec<NewRecord>, LiveError> {
+    let sources = &shared.sources;
+    let topic = sources.topics.commands.clone();
+    let mut replies = Vec::new();
+    let answer = Answer::refused(Refusal::Unavailable, "no session was open when it was sent: send it again");
+    let place = Position { topic, partition, offset: from };
+    records(&sources.bus, place, |stored| {
+        let message = CommandMessage::decode(stored.value.as_deref().unwrap_or_default());
+        let Some(message) = message.ok().filter(|message| message.account == host.account()) else {
+            return Ok(()); // another account's, or one that can't be read: no one knows whom to answer
+        };
+        let source = Source { partition, offset: stored.offset };
+        replies.push(host.refuse(source, &message.id, &answer, now));
+        Ok::<_, LiveError>(())
+    })?;
+    Ok(replies)
+}
