@@ -25,7 +25,8 @@ UP = "stop    Ctrl-C"
 
 def quick_group(brokers: str) -> dict:
     """On Kafka: the group notices after 1.5 s that a node is gone; after 10 s where nothing else is said."""
-    return {"TRADEFLOW__BUS__KAFKA": brokers, "TRADEFLOW__BUS__SETTINGS__SESSION_TIMEOUT_MS": "1500", "TRADEFLOW__BUS__SETTINGS__HEARTBEAT_INTERVAL_MS": "300"}
+    setting = "TRADEFLOW__BUS__SETTINGS__"
+    return {"TRADEFLOW__BUS__KAFKA": brokers, f"{setting}SESSION_TIMEOUT_MS": "1500", f"{setting}HEARTBEAT_INTERVAL_MS": "300"}
 
 
 def eventually(what: str, condition, patience: float = PATIENCE, every: float = 0.02):
