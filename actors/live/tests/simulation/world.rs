@@ -578,7 +578,7 @@ impl World {
             let partition = self.plan.journal_partition(cell, PARTITIONS);
             let (bus, topics, from) = (&sources.bus, &sources.topics, snapshot.journal_next);
             let mut journal = JournalReader::new(bus, &topics.journal, partition, from, account)?;
-            while let Some((_, entry)) = journal.next()? {
+            while let Some((_, entry)) = journal.read()? {
                 for input in &entry.inputs {
                     let Input::Command { history, .. } = input else { continue };
                     for reference in history {
