@@ -89,20 +89,18 @@ def test_the_same_session_goes_on(tmp_path, chance):
 def finish(logs, place, environment=None) -> dict:
     """Runs it until it trades, and stops it: what `verify` says of the last session."""
     with Node(logs, "--demo", *place, environment=environment) as node:
-        before = traded(node)
-        eventually("it sends an order, and has a fill", lambda: all(now > then for now, then in zip(traded(node), before)), 2 * PATIENCE)
+        before = fills(node)
+        eventually("it trades", lambda: fills(node) > before, 2 * PATIENCE)
         said = node.stop()
     assert " ERROR " not in said, said
     verdict = verified(*place)
-    assert verdict["orders"] > 0
+    # (In a market that trends they may be those of an order of an earlier session.)
     assert verdict["fills"] > 0
     return verdict
 
 
-def traded(node: Node) -> tuple[int, int]:
-    """Orders and fills so far."""
-    cells = node.status()["cells"]
-    return sum(cell["orders"] for cell in cells), sum(cell["fills"] for cell in cells)
+def fills(node: Node) -> int:
+    return sum(cell["fills"] for cell in node.status()["cells"])
 
 
 def test_killed_at_random_on_kafka(tmp_path, chance, brokers, prefix):
