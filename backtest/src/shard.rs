@@ -14,7 +14,7 @@ use crate::dataflow::Shard;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ShardOutput {
     /// Orders, fills, trades, positions and equity of a batch.
-    Batch(CellOutput),
+    Batch(Box<CellOutput>),
     /// The last word.
     Final(Box<CellFinal>),
 }
@@ -80,14 +80,14 @@ impl Shard for CellShard {
         self.cell.on_batch(batch).map_err(|fault| fault.0)?;
         let output = self.cell.take_output();
         if !output.is_empty() {
-            out.push(ShardOutput::Batch(output));
+            out.push(ShardOutput::Batch(Box::new(output)));
         }
         Ok(())
     }
 
     fn finish(&mut self, out: &mut Vec<ShardOutput>) -> Result<(), String> {
         self.cell.finish().map_err(|fault| fault.0)?;
-        out.push(ShardOutput::Batch(self.cell.take_output()));
+        out.push(ShardOutput::Batch(Box::new(self.cell.take_output())));
         out.push(ShardOutput::Final(Box::new(CellFinal::of(&self.cell))));
         Ok(())
     }

@@ -124,7 +124,8 @@ fn drive(
     fork: &Fork,
     sink: tradeflow_backtest::run::Sink<'_>,
 ) -> Result<u64, RunError> {
-    let host = replay(sources, plan, cell, Some(fork), |output| sink(0, vec![ShardOutput::Batch(output)]));
+    let host =
+        replay(sources, plan, cell, Some(fork), |output| sink(0, vec![ShardOutput::Batch(Box::new(output))]));
     let host = host.map_err(|error| RunError::Results(error.to_string()))?;
     let last = CellFinal::of(host.cell().paper());
     sink(0, vec![ShardOutput::Final(Box::new(last))]).map_err(RunError::Results)?;

@@ -73,7 +73,7 @@ impl Chunk {
     }
 
     /// The chunk without the rows that begin before `from`; `None` when none is left.
-    pub(crate) fn from_time(mut self, from: Timestamp) -> Option<Self> {
+    pub(crate) fn since(mut self, from: Timestamp) -> Option<Self> {
         let from = from.as_nanos();
         match &mut self.columns {
             Columns::Bars(c) => {

@@ -242,7 +242,7 @@ impl Outputs {
         struct Of {
             session: String,
         }
-        while let Some(stored) = reader.next()? {
+        while let Some(stored) = reader.read()? {
             let value = stored.value.unwrap_or_default();
             match decode::<Of>("output", &value) {
                 Ok(of) if of.session == session => return Ok(Some(value.to_vec())),

@@ -115,7 +115,7 @@ fn write(
                 ShardOutput::Batch(output) => {
                     statistics[cell]
                         .take_trades(&output.trades, |trip, profit| trades.take(cell, trip, profit));
-                    let points = tables.take(cell, output)?;
+                    let points = tables.take(cell, *output)?;
                     statistics[cell].take_points(&points);
                     total.take(cell, &points);
                 }

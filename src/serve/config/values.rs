@@ -160,7 +160,7 @@ const UNITS: [(&str, u64); 5] =
 
 fn span_text(ms: u64) -> String {
     let (unit, each) =
-        UNITS.iter().rev().find(|(_, each)| ms >= *each && ms % each == 0).unwrap_or(&UNITS[1]);
+        UNITS.iter().rev().find(|(_, each)| ms >= *each && ms.is_multiple_of(*each)).unwrap_or(&UNITS[1]);
     format!("{}{unit}", ms / each)
 }
 

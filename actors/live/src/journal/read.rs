@@ -117,7 +117,7 @@ impl KeyReader {
     ///
     /// # Errors
     /// Those of the bus.
-    pub fn next(&mut self) -> Result<Option<Stored>, BusError> {
+    pub fn read(&mut self) -> Result<Option<Stored>, BusError> {
         loop {
             while let Some(stored) = self.read.pop_front() {
                 if stored.key == self.key.as_bytes() {
@@ -155,8 +155,8 @@ impl JournalReader {
     ///
     /// # Errors
     /// Those of the bus, and an entry that can't be read: unlike market data, a journal is never passed over.
-    pub fn next(&mut self) -> Result<Option<(u64, Entry)>, LiveError> {
-        let Some(stored) = self.0.next()? else { return Ok(None) };
+    pub fn read(&mut self) -> Result<Option<(u64, Entry)>, LiveError> {
+        let Some(stored) = self.0.read()? else { return Ok(None) };
         let entry = Entry::decode(stored.value.as_deref().unwrap_or_default());
         entry.map(|entry| Some((stored.offset, entry))).map_err(|error| LiveError::Record {
             place: format!("{}/{} offset {}", stored.topic, stored.partition, stored.offset),

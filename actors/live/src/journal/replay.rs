@@ -63,7 +63,7 @@ impl Replay {
     /// # Errors
     /// Those of the bus, and an entry that does not follow the last.
     pub fn next_entry(&mut self) -> Result<Option<(u64, Entry)>, LiveError> {
-        while let Some((offset, entry)) = self.journal.next()? {
+        while let Some((offset, entry)) = self.journal.read()? {
             if entry.session != self.host.plan().id || entry.seq <= self.host.seq() {
                 continue;
             }
@@ -172,7 +172,7 @@ pub fn read_history(
             let mut chunks = Vec::new();
             market.until(decoder, *topic, *partition, (*first, *end), |chunk| {
                 if chunk.series == *series
-                    && let Some(chunk) = chunk.from_time(*after)
+                    && let Some(chunk) = chunk.since(*after)
                 {
                     chunks.push(chunk);
                 }

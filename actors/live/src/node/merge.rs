@@ -45,7 +45,7 @@ impl Merge {
         let horizon = if all {
             Timestamp::MAX
         } else {
-            let newest = self.partitions.values().filter_map(|records| newest(records));
+            let newest = self.partitions.values().filter_map(newest);
             newest.min().unwrap_or(Timestamp::MAX)
         };
         let mut heads: BinaryHeap<_> = self

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use tradeflow_bus::{Clock, Exclusive};
+use tradeflow_bus::{BusError, Clock, Exclusive};
 
 use super::bring_up::bring_up;
 use super::open::{begin_close, close_session, still_open};
@@ -82,6 +82,11 @@ impl SteppedNode {
     /// The cells it has or had, by index.
     pub fn cells(&self) -> &BTreeMap<usize, Arc<CellStatus>> {
         &self.cells
+    }
+
+    /// The failure of the bus after which a node ends.
+    pub fn failure(&self) -> Option<BusError> {
+        self.shared.failure.lock().ok().and_then(|failure| failure.clone())
     }
 
     /// Whether it owns a partition, as far as it knows.

@@ -176,7 +176,7 @@ fn journals(
         let partition = plan.journal_partition(cell, PARTITIONS);
         let mut journal = JournalReader::new(&sources.bus, &sources.topics.journal, partition, 0, account)?;
         let (mut session, mut last_seq, mut commands) = (String::new(), 0, 0);
-        while let Some((_, entry)) = journal.next()? {
+        while let Some((_, entry)) = journal.read()? {
             if entry.seq != last_seq + 1 {
                 return wrong(format!("entry {} follows entry {last_seq}", entry.seq));
             }

@@ -97,7 +97,7 @@ impl Feed {
                     ask_size,
                 });
             }
-            self.into_bar(market, price, now);
+            self.extend_bar(market, price, now);
         }
         if trades {
             let value = TradesRecord::new(symbol(market), "simulation", SCALES, traded).encode();
@@ -109,7 +109,7 @@ impl Feed {
         }
     }
 
-    fn into_bar(&mut self, market: usize, price: i64, now: Timestamp) {
+    fn extend_bar(&mut self, market: usize, price: i64, now: Timestamp) {
         let length = BAR_SECS * NANOS_PER_SEC;
         let open_at = now.as_nanos() - now.as_nanos().rem_euclid(length);
         let price = Price::from_raw(price);

@@ -80,6 +80,8 @@ struct Running {
     node: SteppedNode,
     /// Partitions that it lets go of in good order.
     leaving: BTreeMap<u32, Vec<Closing>>,
+    /// Partitions that were taken from it, and after how many steps it is told.
+    lost: BTreeMap<u32, u64>,
     /// It ends the session.
     ending: bool,
     /// Partitions were taken from it, or it was cut off: it may find itself too far behind.
@@ -279,6 +281,7 @@ impl World {
                     process,
                     node,
                     leaving: BTreeMap::new(),
+                    lost: BTreeMap::new(),
                     ending: false,
                     stale: false,
                     halted: None,
@@ -305,6 +308,9 @@ impl World {
         let Some(running) = &mut self.machines[machine].node else { return Ok(()) };
         if running.ending || running.leaving.contains_key(&partition) {
             return Ok(());
+        }
+        if running.lost.remove(&partition).is_some() {
+            drop(running.node.let_go(partition, false)); // it is told of a loss before it is given it again
         }
         let taken = running.node.take_over(partition);
         self.note(format!("machine {machine} takes partition {partition} over: {taken:?}"));
@@ -371,7 +377,12 @@ impl World {
             self.note(format!("partition {partition} is taken from machine {from} without a word"));
             if let Some(running) = &mut self.machines[from].node {
                 running.stale = true;
-                running.leaving.remove(&partition);
+                if !running.ending {
+                    running.leaving.remove(&partition);
+                }
+                if running.node.owns(partition) {
+                    running.lost.insert(partition, self.dice.below(12));
+                }
             }
             self.take_over(1 - from, partition)?;
         }
@@ -459,7 +470,7 @@ impl World {
                     }
                 });
                 if let Some(error) = failed {
-                    explained(&error, running.stale)?;
+                    explained(&error, running.stale || running.node.failure().is_some())?;
                     left.push((*partition, false));
                 } else if !waits {
                     left.push((*partition, true));
@@ -496,10 +507,24 @@ impl World {
         closed.or_else(|error| explained(&error, false))
     }
 
-    /// A halted cell waits for a person, who starts the node again.
+    /// A node whose bus failed ends; a halted cell waits for a person, who starts the node again. One that lost
+    /// partitions is told so.
     fn look_after_halted(&mut self) -> Result<(), Finding> {
         for machine in 0..2 {
             let Some(running) = &mut self.machines[machine].node else { continue };
+            let (node, lost) = (&mut running.node, &mut running.lost);
+            lost.retain(|partition, steps| {
+                let told = *steps == 0;
+                if told {
+                    drop(node.let_go(*partition, false));
+                }
+                *steps = steps.saturating_sub(1);
+                !told
+            });
+            if let Some(error) = running.node.failure() {
+                explained(&error.into(), false)?;
+                running.halted.get_or_insert(self.dice.below(4));
+            }
             for cell in running.node.cells().values() {
                 if let Some(why) = cell.halted() {
                     let known = why.contains(FAULT) || why.contains("fenced off");
@@ -578,7 +603,7 @@ impl World {
             let partition = self.plan.journal_partition(cell, PARTITIONS);
             let (bus, topics, from) = (&sources.bus, &sources.topics, snapshot.journal_next);
             let mut journal = JournalReader::new(bus, &topics.journal, partition, from, account)?;
-            while let Some((_, entry)) = journal.next()? {
+            while let Some((_, entry)) = journal.read()? {
                 for input in &entry.inputs {
                     let Input::Command { history, .. } = input else { continue };
                     for reference in history {
@@ -651,7 +676,9 @@ impl World {
 /// Passes over errors that were made on purpose.
 fn explained(error: &LiveError, stale: bool) -> Result<(), Finding> {
     let text = error.to_string();
-    let made = text.contains(FAULT) || text.contains("fenced off");
+    // A cell that had ended before it was to be closed.
+    let ended = stale && text.ends_with("it is halted");
+    let made = ended || text.contains(FAULT) || text.contains("fenced off");
     // One that was away while others went on, and retention with them.
     let behind = stale && text.contains("is gone, the first that is kept is");
     // The other machine ended the session: this node is started again, into the next one.
