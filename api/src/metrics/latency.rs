@@ -108,7 +108,8 @@ mod tests {
                 kept.decision.buckets().into_iter().filter(|(_, count)| *count > 0).collect();
             assert_eq!(buckets, [(1e-5, 1), (2e-4, 2), (f64::MAX, 1)]);
             assert_eq!((kept.decision.count(), kept.fill.count(), kept.journal.count()), (4, 1, 1));
-            assert!((kept.fill.sum() - 0.0015).abs() < 2e-6, "{}", kept.fill.sum());
+            // Two digits are kept.
+            assert!((kept.fill.sum() - 0.0015).abs() < 15e-6, "{}", kept.fill.sum());
             assert_eq!(kept.journal.buckets().iter().position(|(_, count)| *count > 0), Some(2));
         }
         one.note_decision(9_000, 1);
