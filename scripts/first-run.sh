@@ -16,6 +16,8 @@ What to try next:
   tradeflow catalog ls                                  what data there is
   tradeflow backtest --help                             every setting of a run
   tradeflow backtest examples/sma_cross.toml --verify   the same digest from every driver
+  tradeflow serve --demo --data /tmp/demo --for 60s     trade on paper against a generated live market; then
+  tradeflow verify last --data /tmp/demo                prove that its journal leads to the same orders and fills
 
 On your own data, for example minute bars as a CSV of ts_ms,open,high,low,close,volume (for others: tradeflow import --help):
   tradeflow import --preset ohlcv-ms --symbol BTCUSD --interval 1m FILE.csv.gz

@@ -97,7 +97,6 @@ impl Log {
     pub fn write(&self, claim: Option<&Claim>, records: Vec<NewRecord>, durability: Durability) -> Receipt {
         match self.try_write(claim, records) {
             Ok(written) if durability == Durability::Process || written.places.is_empty() => {
-                self.syncer.later();
                 Receipt::ready(Ok(written))
             }
             Ok(written) => self.syncer.after_sync(written).unwrap_or_else(|written| {
