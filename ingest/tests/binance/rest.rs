@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use tradeflow_ingest::binance::server::{self, ServerOptions};
 use tradeflow_ingest::vendor::{Control, Generated, GeneratedOptions, Market, Misbehaviour, Server};
-use tradeflow_model::{Interval, Timestamp};
+use tradeflow_model::{Interval, Symbol, Timestamp};
 
 use crate::kit::{symbol, until};
 
@@ -87,8 +87,8 @@ async fn wrong_requests_are_refused_by_number() {
 #[tokio::test]
 async fn what_else_a_client_asks_for() {
     let (market, server) = serve(ServerOptions::default()).await;
-    let bitcoin = symbol("BTCUSD");
-    until("both sides", || market.last(&bitcoin).0.is_some() && market.last(&bitcoin).1.is_some()).await;
+    let moved = |symbol: &Symbol| matches!(market.last(symbol), (Some(_), Some(_)));
+    until("a trade and a quote of each", || market.instruments().iter().all(|one| moved(&one.symbol))).await;
     let (_, info) = get(&server, "exchangeInfo?symbols=[%22BTCUSDT%22,%22ETHUSDT%22]").await;
     assert_eq!(info["symbols"][0]["filters"][0]["tickSize"], "0.01");
     assert_eq!(info["symbols"][1]["quoteAsset"], "USDT");
