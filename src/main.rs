@@ -15,6 +15,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Ticks are small allocations that one thread makes and another frees: this one is quick at it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Streaming trading engine: one code path for backtest, paper and live trading.
 #[derive(Debug, Parser)]
 #[command(version, about, arg_required_else_help = true, propagate_version = true)]

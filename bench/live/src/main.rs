@@ -34,6 +34,10 @@ use crate::sender::Load;
 #[path = "../../../storage/bus/tests/kafka_server/mod.rs"]
 mod kafka_server;
 
+/// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Speed of the live path, from a vendor's socket to fills in the journal")]
 struct Options {

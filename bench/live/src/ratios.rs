@@ -8,7 +8,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use serde::Serialize;
-use tradeflow_bus::embedded::Options;
 use tradeflow_bus::record::TradesRecord;
 use tradeflow_bus::{Durability, NewRecord, Stored, partition_of};
 use tradeflow_live::Decoder;
@@ -84,9 +83,7 @@ struct Raw {
 impl Raw {
     fn open(folder: &Path) -> anyhow::Result<Self> {
         let db = Database::builder(folder).open()?;
-        let options =
-            || KeyspaceCreateOptions::default().max_memtable_size(Options::default().memtable_bytes);
-        let keyspace = db.keyspace("raw", options)?;
+        let keyspace = db.keyspace("raw", KeyspaceCreateOptions::default)?;
         Ok(Self { db, keyspace, next: 0 })
     }
 

@@ -29,9 +29,7 @@ impl Raw {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let db = Database::builder(folder.path()).open().expect("it opens");
-        let options =
-            || KeyspaceCreateOptions::default().max_memtable_size(Options::default().memtable_bytes);
-        let keyspace = db.keyspace("raw", options).expect("created");
+        let keyspace = db.keyspace("raw", KeyspaceCreateOptions::default).expect("created");
         Self { _folder: folder, db, keyspace, next: 0, value: vec![7; RECORD_BYTES] }
     }
 

@@ -28,6 +28,8 @@ impl Embedded {
             read_ahead_bytes: 20_000,
             maintenance_every: Duration::from_millis(10),
             disk_reserve_bytes: 0,
+            // So small that records are on their way to the tables all the time.
+            memory_bytes: 20_000,
             ..Options::default()
         }
     }

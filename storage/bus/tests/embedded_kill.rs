@@ -34,7 +34,7 @@ fn open(folder: &Path) -> EmbeddedBus {
     let options = Options {
         segment_bytes: 20_000,
         tail_bytes: 20_000,
-        memtable_bytes: 1 << 20,
+        memory_bytes: 1 << 20,
         maintenance_every: Duration::from_millis(3),
         disk_reserve_bytes: 0,
         ..Options::default()

@@ -144,6 +144,43 @@ pub fn segment_of(base: u64, chunk: &[u8]) -> Option<Segment> {
     })
 }
 
+/// Chunks that follow each other in a segment, made one. Those of a table are segments of their own, and stay.
+pub struct Joined {
+    /// The key of the first.
+    pub key: fjall::Slice,
+    /// All of them so far.
+    pub chunk: Vec<u8>,
+    end: u64,
+}
+
+impl Joined {
+    /// A first chunk; `None` when it is none of this layout.
+    pub fn new(key: &fjall::Slice, chunk: &[u8]) -> Option<Self> {
+        let (base, count) = (chunk_offset(key)?, u32_at(chunk, 1)?);
+        let whole = chunk.first() == Some(&VERSION) && chunk.len() >= HEAD_BYTES;
+        whole.then(|| Self { key: key.clone(), chunk: chunk.to_vec(), end: base + u64::from(count) })
+    }
+
+    /// Adds the next chunk, unless it does not belong to the same piece of the log or all would be larger than this.
+    pub fn add(&mut self, key: &fjall::Slice, chunk: &[u8], bytes_max: usize) -> bool {
+        let follows = || {
+            let (count, before) = (u32_at(&self.chunk, 1)?, u32_at(&self.chunk, 5)?);
+            let fits = self.chunk.len() + chunk.len() <= bytes_max + HEAD_BYTES;
+            let same =
+                chunk.first() == Some(&VERSION) && chunk.len() >= HEAD_BYTES && key[..4] == self.key[..4];
+            let next = chunk_offset(key)? == self.end && u32_at(chunk, 5)? == before + count;
+            (fits && same && next).then(|| count + u32_at(chunk, 1).unwrap_or_default())
+        };
+        let Some(count) = follows() else { return false };
+        // What it says of the segment is so up to its end.
+        self.chunk[9..HEAD_BYTES].copy_from_slice(&chunk[9..HEAD_BYTES]);
+        self.end += u64::from(count - u32_at(&self.chunk, 1).unwrap_or_default());
+        self.chunk[1..5].copy_from_slice(&count.to_le_bytes());
+        self.chunk.extend_from_slice(&chunk[HEAD_BYTES..]);
+        true
+    }
+}
+
 /// The records of a chunk, without copying keys or values.
 pub struct Records {
     topic: Topic,
@@ -213,6 +250,8 @@ pub enum Meta {
     Committed = b'c',
     /// Of a table: where the last record of a key is.
     Key = b'k',
+    /// Of the whole store: the commit up to which its tables have everything.
+    Settled = b'w',
 }
 
 /// Key of a topic's row.
@@ -312,6 +351,32 @@ mod tests {
                 prop_assert_eq!(stored.key.as_ref(), key.as_slice());
                 prop_assert_eq!(stored.value.as_deref(), value.as_deref());
             }
+            // In halves, and joined again, it is the same; another segment or another place does not join.
+            let half = records.len() / 2;
+            let mut part = Segment { end: base, ..Segment::at(base.saturating_sub(before)) };
+            let mut parts = Vec::new();
+            for records in [&records[..half], &records[half..]] {
+                let at = part.end;
+                for (ts, key, value) in records {
+                    let ts = Timestamp::from_nanos(*ts);
+                    chunk.push(ts, key, value.as_deref());
+                    part.add(RECORD_BYTES + key.len() + value.as_ref().map_or(0, Vec::len), ts);
+                }
+                if !records.is_empty() {
+                    parts.push((fjall::Slice::from(chunk_key(3, at)), chunk.finish(&part)));
+                }
+            }
+            let mut joined = Joined::new(&parts[0].0, &parts[0].1).unwrap();
+            if let Some((key, second)) = parts.get(1) {
+                prop_assert!(!joined.add(key, second, 1));
+                prop_assert!(!joined.add(&chunk_key(4, base + half as u64).into(), second, usize::MAX / 2));
+                prop_assert!(!joined.add(&chunk_key(3, base + half as u64 + 1).into(), second, usize::MAX / 2));
+                let mut elsewhere = second.to_vec();
+                elsewhere[5] ^= 1;
+                prop_assert!(!joined.add(key, &elsewhere, usize::MAX / 2));
+                prop_assert!(joined.add(key, second, usize::MAX / 2));
+            }
+            prop_assert_eq!(joined.chunk.as_slice(), &*bytes);
             // A chunk that ends too early is told, and never read beyond its end.
             for end in 0..bytes.len() {
                 if let Some(records) = Records::of(&topic, 3, base, fjall::Slice::from(&bytes[..end])) {

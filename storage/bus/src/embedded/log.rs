@@ -1,11 +1,11 @@
-//! The log: its topics, the store under it, and what to do when the disk is full.
+//! The log: its topics, and the store under it.
 //!
 //! One lock, the writer's, orders all changes: offsets are given, the store is changed, and the records are shown to
 //! readers while it is held. Readers never take it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,6 @@ use super::sync::Syncer;
 use crate::error::BusError;
 use crate::topic::{Retention, Topic, TopicKind, TopicSpec};
 
-/// After a failure the disk is looked at this often at most.
-const PROBE_EVERY: Duration = Duration::from_millis(100);
 /// Free space is looked at again after so many bytes.
 const ROOM_EVERY_BYTES: u64 = 1 << 20;
 
@@ -40,27 +38,18 @@ pub struct Log {
     pub options: Options,
     /// Syncs in groups.
     pub syncer: Syncer,
+    /// What is under it; closed before the folder is free.
+    pub store: Store,
     folder: Folder,
     topics: RwLock<BTreeMap<Topic, Arc<TopicState>>>,
-    /// None while it could not be opened again after a failure.
-    store: RwLock<Option<Store>>,
     writer: Mutex<Writer>,
 }
 
 /// What belongs to the one who writes.
 #[derive(Default)]
 pub struct Writer {
-    failure: Option<Failure>,
     /// Bytes that were written since the disk was last looked at.
     unchecked: Option<u64>,
-}
-
-/// The store refused a write. It takes no more then, and must be opened again; what it refused may still get into its
-/// journal from a buffer when it is closed.
-struct Failure {
-    error: BusError,
-    undo: Vec<Op>,
-    probed: Instant,
 }
 
 /// A topic's row in `_meta`, as JSON.
@@ -99,9 +88,9 @@ impl TopicRow {
 impl Log {
     /// Opens the log of a locked folder.
     pub fn open(folder: Folder, options: Options) -> Result<Self, BusError> {
-        let mut store = Store::open(&folder, &options)?;
+        let store = Store::open(&folder, &options)?;
         let rows = rows(&store)?;
-        open_logs(&mut store, &rows)?;
+        open_logs(&store, &rows)?;
         let mut topics = BTreeMap::new();
         for (topic, row) in rows {
             let state = load(&store, &topic, &row)?;
@@ -112,7 +101,7 @@ impl Log {
             syncer: Syncer::default(),
             folder,
             topics: RwLock::new(topics),
-            store: RwLock::new(Some(store)),
+            store,
             writer: Mutex::default(),
         })
     }
@@ -141,14 +130,6 @@ impl Log {
             .get(partition as usize)
             .cloned()
             .ok_or_else(|| no_partition(topic, partition, &state))
-    }
-
-    /// Reads from the store.
-    pub fn with_store<T>(&self, read: impl FnOnce(&Store) -> Result<T, BusError>) -> Result<T, BusError> {
-        match &*self.store.read().expect("no one panics while holding it") {
-            Some(store) => read(store),
-            None => Err(BusError::DiskFull { place: self.place() }),
-        }
     }
 
     /// The right to write.
@@ -194,15 +175,11 @@ impl Log {
             return Ok(());
         }
         self.ready(&mut writer, 0)?;
-        {
-            let mut store = self.store.write().expect("no one panics while holding it");
-            let store = store.as_mut().ok_or_else(|| BusError::DiskFull { place: self.place() })?;
-            let mut names: Vec<_> = new.iter().map(|(name, row)| (row.id, name)).collect();
-            names.sort_unstable();
-            for (id, name) in names {
-                if id >= there {
-                    store.open_log(id, name.as_str())?;
-                }
+        let mut names: Vec<_> = new.iter().map(|(name, row)| (row.id, name)).collect();
+        names.sort_unstable();
+        for (id, name) in names {
+            if id >= there {
+                self.store.open_log(id, name.as_str())?;
             }
         }
         self.commit(&mut writer, &ops)?;
@@ -213,16 +190,15 @@ impl Log {
                 Some(state) => {
                     TopicState { kind: row.kind(), id: state.id, partitions: state.partitions.clone() }
                 }
-                None => self.with_store(|store| load(store, &name, &row))?,
+                None => load(&self.store, &name, &row)?,
             };
             topics.insert(name, Arc::new(state));
         }
         Ok(())
     }
 
-    /// Whether `bytes` more can be written: mends the store after a failure, and looks at the disk now and then.
+    /// Whether `bytes` more can be written: looks at the disk now and then.
     pub fn ready(&self, writer: &mut Writer, bytes: usize) -> Result<(), BusError> {
-        self.mend(writer)?;
         let unchecked = writer.unchecked.map(|unchecked| unchecked + bytes as u64);
         writer.unchecked = match unchecked {
             Some(unchecked) if unchecked < ROOM_EVERY_BYTES => Some(unchecked),
@@ -235,54 +211,12 @@ impl Log {
         Ok(())
     }
 
-    /// Opens the store again after a failure, when the disk takes something again.
-    pub fn mend(&self, writer: &mut Writer) -> Result<(), BusError> {
-        let Some(failure) = &mut writer.failure else { return Ok(()) };
-        if failure.probed.elapsed() < PROBE_EVERY {
-            return Err(failure.error.clone());
-        }
-        failure.probed = Instant::now();
-        self.folder.probe()?;
-        let mut place = self.store.write().expect("no one panics while holding it");
-        // Closed first: the store has a lock of its own.
-        drop(place.take());
-        let mut store = Store::open(&self.folder, &self.options)?;
-        let rows = rows(&store)?;
-        open_logs(&mut store, &rows)?;
-        let now = store.undo_of(&failure.undo)?;
-        if now.iter().zip(&failure.undo).any(|(now, before)| now.value != before.value) {
-            store.commit(&failure.undo)?;
-        }
-        *place = Some(store);
-        writer.failure = None;
-        tracing::info!("{}: written again", self.place());
-        Ok(())
-    }
-
     /// Changes the store: all or none. Only when [`Self::ready`].
     pub fn commit(&self, writer: &mut Writer, ops: &[Op]) -> Result<(), BusError> {
-        self.with_store(|store| {
-            let Err(error) = store.commit(ops) else { return Ok(()) };
-            // A store that is poisoned by an earlier failure of its own threads does not say which.
-            let error = self.folder.probe().err().unwrap_or(error);
+        self.store.commit(ops).inspect_err(|error| {
             tracing::error!("a write was refused: {error}");
-            let undo = store.undo_of(ops)?;
-            writer.failure = Some(Failure { error: error.clone(), undo, probed: Instant::now() });
-            Err(error)
+            writer.unchecked = None;
         })
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        // After a failure the store's buffer may hold what was refused: it is undone, when that can be done.
-        let mut writer = std::mem::take(self.writer.get_mut().expect("no one panics while holding it"));
-        if let Some(failure) = &mut writer.failure {
-            failure.probed = failure.probed.checked_sub(PROBE_EVERY).unwrap_or(failure.probed);
-            if let Err(error) = self.mend(&mut writer) {
-                tracing::warn!("closed after a failure: {error}");
-            }
-        }
     }
 }
 
@@ -297,8 +231,8 @@ pub fn no_partition(topic: &Topic, partition: u32, state: &TopicState) -> BusErr
 /// Topics as the store knows them.
 fn rows(store: &Store) -> Result<Vec<(Topic, TopicRow)>, BusError> {
     let mut rows = Vec::new();
-    for row in store.meta.prefix([Meta::Topic as u8]) {
-        let (key, value) = row.into_inner().map_err(|error| store.error(&error))?;
+    for row in store.meta(&[Meta::Topic as u8]) {
+        let (key, value) = row?;
         let name = std::str::from_utf8(&key[1..]).map_err(|_| store.damaged("a topic's name"))?;
         let row: TopicRow =
             serde_json::from_slice(&value).map_err(|_| store.damaged(&format!("topic {name}")))?;
@@ -307,7 +241,7 @@ fn rows(store: &Store) -> Result<Vec<(Topic, TopicRow)>, BusError> {
     Ok(rows)
 }
 
-fn open_logs(store: &mut Store, rows: &[(Topic, TopicRow)]) -> Result<(), BusError> {
+fn open_logs(store: &Store, rows: &[(Topic, TopicRow)]) -> Result<(), BusError> {
     let mut names: Vec<_> = rows.iter().map(|(name, row)| (row.id, name)).collect();
     names.sort_unstable();
     for (id, name) in names {
@@ -334,17 +268,15 @@ fn find(store: &Store, topic: &Topic, id: u32, number: u32) -> Result<Found, Bus
     };
     let epoch = get(Meta::Epoch)?.map_or(Some(0), |row| u64_at(&row, 0)).ok_or_else(damaged)?;
     let mut sealed = std::collections::VecDeque::new();
-    for row in store.meta.prefix(meta_key(Meta::Segment, id, number, b"")) {
-        let (key, value) = row.into_inner().map_err(|error| store.error(&error))?;
+    for row in store.meta(&meta_key(Meta::Segment, id, number, b"")) {
+        let (key, value) = row?;
         let base = meta_rest(&key).try_into().map(u64::from_be_bytes).map_err(|_| damaged())?;
         sealed.push_back(Segment::decode(base, &value).ok_or_else(damaged)?);
     }
     let sealed_to = sealed.back().map_or(first, |segment: &Segment| segment.end);
-    let last =
-        store.space(Space::Log(id)).range(chunk_key(number, 0)..=chunk_key(number, u64::MAX)).next_back();
+    let last = store.last(Space::Log(id), &chunk_key(number, 0), &chunk_key(number, u64::MAX))?;
     let mut segment = Segment::at(sealed_to.max(floor));
-    if let Some(chunk) = last {
-        let (key, value) = chunk.into_inner().map_err(|error| store.error(&error))?;
+    if let Some((key, value)) = last {
         let base = chunk_offset(&key).ok_or_else(damaged)?;
         let found = segment_of(base, &value).ok_or_else(damaged)?;
         if found.end > segment.end {

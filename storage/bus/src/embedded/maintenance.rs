@@ -1,4 +1,4 @@
-//! Retention, tombstones that have served their time, and mending after a failure: a thread of its own.
+//! Retention, and tombstones that have served their time: a thread of its own.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -45,7 +45,6 @@ pub fn run(log: &Log, stop: &Stop) {
 
 /// Everything that is due at this time.
 pub fn once(log: &Log, now: Timestamp) -> Result<(), BusError> {
-    log.mend(&mut log.writer())?;
     for topic in log.topics() {
         for partition in &topic.partitions {
             match topic.kind {
@@ -70,14 +69,11 @@ fn retain(
 ) -> Result<(), BusError> {
     while let Some((segment, sealed)) = due(partition, retention, now) {
         // What lies in it changes no more, so it is listed before anyone has to wait.
-        let mut ops = log.with_store(|store| {
-            let (number, space) = (partition.number, Space::Log(partition.id));
-            let keys =
-                store.space(space).range(chunk_key(number, segment.base)..chunk_key(number, segment.end));
-            let keys =
-                keys.map(|chunk| Ok(Op::remove(space, chunk.key().map_err(|error| store.error(&error))?)));
-            keys.collect::<Result<Vec<Op>, BusError>>()
-        })?;
+        let (number, space) = (partition.number, Space::Log(partition.id));
+        let (from, to) = (chunk_key(number, segment.base), chunk_key(number, segment.end));
+        let chunks = log.store.entries(space, &from, &to);
+        let mut ops =
+            chunks.map(|chunk| Ok(Op::remove(space, chunk?.0))).collect::<Result<Vec<Op>, BusError>>()?;
         let mut writer = log.writer();
         let mut state = partition.state();
         if !sealed && state.segment != segment {
@@ -124,19 +120,16 @@ fn forget_tombstones(log: &Log, partition: &Arc<Partition>, now: Timestamp) -> R
     let limit = before(now, log.options.tombstones_for);
     let mut writer = log.writer();
     let (mut ops, mut left) = (Vec::new(), false);
-    log.with_store(|store| {
-        for row in store.meta.prefix(meta_key(Meta::Key, partition.id, partition.number, b"")) {
-            let (key, value) = row.into_inner().map_err(|error| store.error(&error))?;
-            let Some(KeyRow { offset, deleted: Some(ts) }) = KeyRow::decode(&value) else { continue };
-            if ts >= limit {
-                left = true;
-                continue;
-            }
-            ops.push(Op::remove(Space::Meta, key));
-            ops.push(Op::remove(Space::Log(partition.id), chunk_key(partition.number, offset)));
+    for row in log.store.meta(&meta_key(Meta::Key, partition.id, partition.number, b"")) {
+        let (key, value) = row?;
+        let Some(KeyRow { offset, deleted: Some(ts) }) = KeyRow::decode(&value) else { continue };
+        if ts >= limit {
+            left = true;
+            continue;
         }
-        Ok(())
-    })?;
+        ops.push(Op::remove(Space::Meta, key));
+        ops.push(Op::remove(Space::Log(partition.id), chunk_key(partition.number, offset)));
+    }
     if !ops.is_empty() {
         // The newest record may be among them: offsets go on all the same.
         ops.push(first_op(partition, 0, partition.state().next));

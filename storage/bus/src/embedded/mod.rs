@@ -11,7 +11,10 @@
 //! | `maintenance.rs` | retention |
 //! | `group.rs` | groups of one member |
 //! | `layout.rs` | keys and bytes in the store |
-//! | `store.rs` | fjall: opening, committing, syncing, errors |
+//! | `store.rs` | committing, reading, syncing; what is where |
+//! | `wal.rs` | the write-ahead log |
+//! | `recent.rs` | what was committed of late, in memory |
+//! | `tables.rs` | what was committed earlier, in tables of fjall |
 //!
 //! # What is bounded, and what happens at the limit
 //! - A write is done in the caller's thread, and the caller waits for the writer before it. [`Durability::Power`]: at
@@ -29,8 +32,11 @@ mod maintenance;
 mod options;
 mod partition;
 mod reader;
+mod recent;
 mod store;
 mod sync;
+mod tables;
+mod wal;
 mod write;
 
 pub use options::Options;
@@ -39,7 +45,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use fjall::Readable;
+use fjall::Slice;
 
 use crate::bus::{Bus, Durability, Exclusive, Membership, NewRecord, Position, Reader, Stored};
 use crate::clock::{Clock, SystemClock};
@@ -52,7 +58,7 @@ use log::Log;
 use maintenance::Stop;
 use partition::Partition;
 use reader::LogReader;
-use store::{Folder, Op, Space, Store};
+use store::{Folder, Op, Space};
 use write::Claim;
 
 /// The bus on one machine. Dropping it ends its threads; the folder is free when readers and claims are gone too.
@@ -70,10 +76,13 @@ impl EmbeddedBus {
     /// [`BusError::Locked`] when another process has it open, [`BusError::DiskFull`], or what is wrong with the folder.
     pub fn open(folder: impl AsRef<Path>, options: Options) -> Result<Self, BusError> {
         let log = Arc::new(Log::open(Folder::lock(folder.as_ref())?, options)?);
-        maintenance::once(&log, SystemClock.now())?;
         let mut bus = Self { log, groups: Groups::default(), stop: Arc::default(), threads: Vec::new() };
+        // First, as it makes room for whoever writes.
+        let log = bus.log.clone();
+        bus.start("bus-tables", move || log.store.settle_all())?;
         let log = bus.log.clone();
         bus.start("bus-sync", move || log.syncer.run(&log))?;
+        maintenance::once(&bus.log, SystemClock.now())?;
         let (log, stop) = (bus.log.clone(), bus.stop.clone());
         bus.start("bus-maintenance", move || maintenance::run(&log, &stop))?;
         Ok(bus)
@@ -98,6 +107,7 @@ impl Drop for EmbeddedBus {
     fn drop(&mut self) {
         self.stop.stop();
         self.log.syncer.stop();
+        self.log.store.stop();
         for thread in self.threads.drain(..) {
             // It has told about its panic itself.
             let _ = thread.join();
@@ -105,24 +115,34 @@ impl Drop for EmbeddedBus {
     }
 }
 
-/// The record that a key's row points to; `None` for a tombstone.
+/// The record that a key's row points to, by the row that is there or that was there a moment before; `None` for a
+/// tombstone.
 fn row_record(
-    store: &Store,
-    snapshot: &fjall::Snapshot,
+    log: &Log,
     partition: &Partition,
-    row: &[u8],
+    key: &[u8],
+    mut row: Slice,
 ) -> Result<Option<Stored>, BusError> {
-    let damaged = || store.damaged(&format!("table {}/{}", partition.topic, partition.number));
-    let KeyRow { offset, deleted } = KeyRow::decode(row).ok_or_else(damaged)?;
-    if deleted.is_some() {
-        return Ok(None);
+    let damaged = || log.store.damaged(&format!("table {}/{}", partition.topic, partition.number));
+    loop {
+        let KeyRow { offset, deleted } = KeyRow::decode(&row).ok_or_else(damaged)?;
+        if deleted.is_some() {
+            return Ok(None);
+        }
+        let chunk = log.store.get(Space::Log(partition.id), &chunk_key(partition.number, offset))?;
+        let Some(chunk) = chunk else {
+            // Another took its place since the row was read.
+            match log.store.get(Space::Meta, key)? {
+                Some(now) if now != row => row = now,
+                Some(_) => return Err(damaged()),
+                None => return Ok(None),
+            }
+            continue;
+        };
+        let mut records =
+            Records::of(&partition.topic, partition.number, offset, chunk).ok_or_else(damaged)?;
+        return records.next().flatten().ok_or_else(damaged).map(Some);
     }
-    let space = store.space(Space::Log(partition.id));
-    let chunk =
-        snapshot.get(space, chunk_key(partition.number, offset)).map_err(|error| store.error(&error))?;
-    let chunk = chunk.ok_or_else(damaged)?;
-    let mut records = Records::of(&partition.topic, partition.number, offset, chunk).ok_or_else(damaged)?;
-    records.next().flatten().ok_or_else(damaged).map(Some)
 }
 
 impl Bus for EmbeddedBus {
@@ -148,33 +168,24 @@ impl Bus for EmbeddedBus {
 
     fn latest(&self, topic: &Topic, partition: u32, key: &[u8]) -> Result<Option<Stored>, BusError> {
         let partition = self.table_of(topic, partition)?;
-        self.log.with_store(|store| {
-            let snapshot = store.snapshot();
-            let key = meta_key(Meta::Key, partition.id, partition.number, key);
-            match snapshot.get(&store.meta, key).map_err(|error| store.error(&error))? {
-                Some(row) => row_record(store, &snapshot, &partition, &row),
-                None => Ok(None),
-            }
-        })
+        let key = meta_key(Meta::Key, partition.id, partition.number, key);
+        match self.log.store.get(Space::Meta, &key)? {
+            Some(row) => row_record(&self.log, &partition, &key, row),
+            None => Ok(None),
+        }
     }
 
     fn table(&self, topic: &Topic, partition: u32) -> Result<Vec<Stored>, BusError> {
         let partition = self.table_of(topic, partition)?;
-        self.log.with_store(|store| {
-            let snapshot = store.snapshot();
-            let rows = snapshot.prefix(&store.meta, meta_key(Meta::Key, partition.id, partition.number, b""));
-            let records = rows.map(|row| {
-                let row = row.value().map_err(|error| store.error(&error))?;
-                row_record(store, &snapshot, &partition, &row)
-            });
-            records.filter_map(Result::transpose).collect()
-        })
+        let rows = self.log.store.meta(&meta_key(Meta::Key, partition.id, partition.number, b""));
+        let records = rows.map(|row| row.and_then(|(key, row)| row_record(&self.log, &partition, &key, row)));
+        records.filter_map(Result::transpose).collect()
     }
 
     fn committed(&self, group: &str, topic: &Topic, partition: u32) -> Result<Option<u64>, BusError> {
         let partition = self.log.partition(topic, partition)?;
         let key = meta_key(Meta::Committed, partition.id, partition.number, group.as_bytes());
-        let row = self.log.with_store(|store| store.get(Space::Meta, &key))?;
+        let row = self.log.store.get(Space::Meta, &key)?;
         Ok(row.and_then(|row| u64_at(&row, 0)))
     }
 

@@ -20,9 +20,10 @@ pub struct Options {
     /// Free bytes of the disk below which nothing is written any more, so that what was written can still be put in
     /// order.
     pub disk_reserve_bytes: u64,
-    /// Memory for each topic's newest records before they go to a sorted file. Twice this and more is read again from
-    /// the store's journal when it is opened.
-    pub memtable_bytes: u64,
+    /// Memory for what was written last, before it goes to sorted tables. While the tables take it as much again is
+    /// filled, and up to five times this where they can't keep up. It is read from the write-ahead log again when the log
+    /// is opened.
+    pub memory_bytes: u64,
     /// Memory for blocks of the store that were read.
     pub cache_bytes: u64,
 }
@@ -37,7 +38,7 @@ impl Default for Options {
             maintenance_every: Duration::from_secs(10),
             tombstones_for: Duration::from_secs(24 * 3_600),
             disk_reserve_bytes: 128 << 20,
-            memtable_bytes: 16 << 20,
+            memory_bytes: 16 << 20,
             cache_bytes: 32 << 20,
         }
     }

@@ -144,7 +144,9 @@ impl Cursor {
     /// Fetches from the store what comes next, of what lies before `end`.
     fn fetch(&mut self, log: &Log, end: u64) -> Result<(), BusError> {
         let limit = log.options.read_ahead_bytes;
-        let fetched = log.with_store(|store| fetch(store, &self.partition, self.next..end, limit));
+        let fetch = || fetch(&log.store, &self.partition, self.next..end, limit);
+        // Between two looks small chunks may have become a large one that begins before: the next look finds it.
+        let fetched = fetch().or_else(|_| fetch());
         // Retention may have taken chunks away while they were being read.
         let first = self.partition.state().first;
         if self.next < first {
@@ -163,24 +165,23 @@ fn fetch(
     range: std::ops::Range<u64>,
     limit: usize,
 ) -> Result<(VecDeque<Stored>, u64), BusError> {
-    let space = store.space(Space::Log(partition.id));
+    let space = Space::Log(partition.id);
     let key = |offset| chunk_key(partition.number, offset);
     let damaged =
         |offset: u64| store.damaged(&format!("{}/{} at offset {offset}", partition.topic, partition.number));
     // The chunk that holds the first offset may begin before it.
     let mut begin = range.start;
     if !partition.table
-        && let Some(chunk) = space.range(key(0)..=key(range.start)).next_back()
+        && let Some((found, _)) = store.last(space, &key(0), &key(range.start + 1))?
     {
-        let found = chunk.key().map_err(|error| store.error(&error))?;
         begin = chunk_offset(&found).ok_or_else(|| damaged(range.start))?;
     }
     let (mut records, mut next, mut bytes) = (VecDeque::new(), range.start, 0);
-    for chunk in space.range(key(begin)..key(range.end)) {
-        let (found, value) = chunk.into_inner().map_err(|error| store.error(&error))?;
+    for chunk in store.entries(space, &key(begin), &key(range.end)) {
+        let (found, value) = chunk?;
         let base = chunk_offset(&found).ok_or_else(|| damaged(next))?;
         if !partition.table && base > next {
-            return Err(damaged(next));
+            return if records.is_empty() { Err(damaged(next)) } else { Ok((records, next)) };
         }
         let chunk =
             Records::of(&partition.topic, partition.number, base, value).ok_or_else(|| damaged(base))?;

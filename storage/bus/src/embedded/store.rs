@@ -1,20 +1,35 @@
-//! The store under the log: opening, writing with a way back, syncing, and what its errors mean.
+//! The store under the log: what is committed goes to the write-ahead log and to memory, and from there, by a thread of
+//! its own, to the tables of fjall.
+//!
+//! fjall has a journal and memory tables itself. Whoever writes there waits now and then for as long as a journal is
+//! synced or a memory table is freed: tens of milliseconds, whatever is set. Here a commit waits for nothing but its own
+//! write. fjall is given sorted entries to put into tables at once, and looks after these.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+use std::time::Duration;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
+use fjall::Slice;
 
 use super::Options;
+use super::recent::{Recent, settled_key};
+use super::tables::Tables;
+use super::wal::{Done, Wal};
 use crate::error::BusError;
 
-const STORE: &str = "store";
+const WAL: &str = "wal";
 const LOCK: &str = "lock";
-const META: &str = "_meta";
-/// Journals of the store that may lie on the disk; what is in them is read when it is opened.
-const JOURNAL_BYTES_MAX: u64 = 128 << 20;
-const PROBE_BYTES: usize = 1 << 20;
+/// Files of the write-ahead log that wait for the tables, at most; then who writes has to wait.
+const WAITING_MAX: usize = 4;
+/// After a failure the tables are tried again after this time.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// How long the taking to the tables rests after each piece.
+const REST: Duration = Duration::from_millis(1);
+/// Bytes that are read at a time.
+const PAGE_BYTES: usize = 256 << 10;
 
 /// The folder of a log, locked for this process as long as this lives.
 pub struct Folder {
@@ -46,18 +61,10 @@ impl Folder {
         let disk = rustix::fs::statvfs(&self.path).map_err(|error| BusError::other(self.place(), error))?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
-
-    /// Whether something can be written.
-    pub fn probe(&self) -> Result<(), BusError> {
-        let path = self.path.join("probe");
-        let written = File::create(&path).and_then(|mut file| file.write_all(&vec![0; PROBE_BYTES]));
-        let removed = std::fs::remove_file(&path);
-        written.and(removed).map_err(|error| io_error(&self.path, &error))
-    }
 }
 
 /// Where an entry of the store is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Space {
     /// In `_meta`.
     Meta,
@@ -89,113 +96,214 @@ impl Op {
 pub struct Store {
     path: PathBuf,
     options: Options,
-    db: Database,
-    /// The keyspace `_meta`.
-    pub meta: Keyspace,
-    logs: Vec<Keyspace>,
+    wal: Mutex<Wal>,
+    recent: Mutex<Recent>,
+    /// Something of `recent` has changed.
+    changed: Condvar,
+    /// None while they could not be opened again after a failure.
+    tables: RwLock<Option<Tables>>,
+    /// Names of the logs, by number.
+    names: Mutex<Vec<String>>,
 }
 
 impl Store {
     /// Opens the store of a folder, or makes it. Logs are to be opened with [`Self::open_log`].
     pub fn open(folder: &Folder, options: &Options) -> Result<Self, BusError> {
-        let path = folder.path.join(STORE);
-        let failed = |error: std::io::Error| io_error(&path, &error);
-        if !path.try_exists().map_err(failed)? {
-            // A store that was left half-made can't be opened; so it is made beside, and then put in its place.
-            let unfinished = folder.path.join("store.new");
-            if unfinished.try_exists().map_err(failed)? {
-                std::fs::remove_dir_all(&unfinished).map_err(failed)?;
-            }
-            drop(Self::at(&unfinished, options)?);
-            std::fs::rename(&unfinished, &path).map_err(failed)?;
-            File::open(&folder.path).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        }
-        Self::at(&path, options)
+        let tables = Tables::open(&folder.path, options)?;
+        let settled = tables.get(Space::Meta, &settled_key())?;
+        let settled = settled.and_then(|row| super::layout::u64_at(&row, 0)).unwrap_or(0);
+        let path = folder.path.join(WAL);
+        let (wal, done) = Wal::open(&path, settled).map_err(|error| io_error(&path, &error))?;
+        let recent = Recent { done: done.into_iter().map(Arc::new).collect(), ..Recent::default() };
+        Ok(Self {
+            path: folder.path.clone(),
+            options: *options,
+            wal: Mutex::new(wal),
+            recent: Mutex::new(recent),
+            changed: Condvar::new(),
+            tables: RwLock::new(Some(tables)),
+            names: Mutex::default(),
+        })
     }
 
-    fn at(path: &Path, options: &Options) -> Result<Self, BusError> {
-        let failed = |error: fjall::Error| store_error(path, &error);
-        let db = Database::builder(path)
-            .worker_threads(2)
-            .cache_size(options.cache_bytes)
-            .max_journaling_size(JOURNAL_BYTES_MAX)
-            .open()
-            .map_err(failed)?;
-        let meta = db.keyspace(META, || keyspace_options(options)).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), options: *options, db, meta, logs: Vec::new() })
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().expect("no one panics while holding it")
     }
 
-    /// Opens the log of this number, the next one, and makes it when it is new. What was opened under this number or a
-    /// higher one belongs to a creation that failed.
-    pub fn open_log(&mut self, id: u32, name: &str) -> Result<(), BusError> {
-        let log =
-            self.db.keyspace(name, || keyspace_options(&self.options)).map_err(|error| self.error(&error))?;
-        self.logs.truncate(id as usize);
-        if self.logs.len() != id as usize {
-            return Err(self.damaged("the list of topics"));
+    fn wal(&self) -> MutexGuard<'_, Wal> {
+        self.wal.lock().expect("no one panics while holding it")
+    }
+
+    fn tables<T>(&self, act: impl FnOnce(&Tables) -> Result<T, BusError>) -> Result<T, BusError> {
+        match &*self.tables.read().expect("no one panics while holding it") {
+            Some(tables) => act(tables),
+            None => Err(self.recent().failure.clone().unwrap_or_else(|| self.damaged("its tables"))),
         }
-        self.logs.push(log);
+    }
+
+    /// Opens the log of this number, the next one, and makes it when it is new.
+    pub fn open_log(&self, number: u32, name: &str) -> Result<(), BusError> {
+        match &mut *self.tables.write().expect("no one panics while holding it") {
+            Some(tables) => tables.open_log(number, name)?,
+            None => return Err(self.damaged("its tables")),
+        }
+        let mut names = self.names.lock().expect("no one panics while holding it");
+        names.truncate(number as usize);
+        names.push(name.to_owned());
         Ok(())
     }
 
-    /// The entries of a space.
-    pub fn space(&self, space: Space) -> &Keyspace {
-        match space {
-            Space::Meta => &self.meta,
-            Space::Log(number) => &self.logs[number as usize],
+    /// Writes all or none, to the operating system. One at a time: the writer's lock is held.
+    pub fn commit(&self, ops: &[Op]) -> Result<(), BusError> {
+        self.make_room()?;
+        let number = self.wal().append(ops).map_err(|error| io_error(&self.path, &error))?;
+        let mut recent = self.recent();
+        recent.active.take(number, ops);
+        if recent.active.bytes as u64 >= self.options.memory_bytes {
+            let mut changes = std::mem::take(&mut recent.active);
+            changes.settling();
+            let path = self.wal().seal();
+            recent.done.push_back(Arc::new(Done { changes, path }));
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Waits while too much waits for the tables.
+    fn make_room(&self) -> Result<(), BusError> {
+        let mut recent = self.recent();
+        while recent.done.len() >= WAITING_MAX {
+            if let Some(failure) = &recent.failure {
+                return Err(failure.clone());
+            }
+            if recent.stopped {
+                let oldest = recent.done.front().cloned();
+                drop(recent);
+                oldest.map_or(Ok(()), |oldest| self.settle(&oldest))?;
+                recent = self.recent();
+            } else {
+                recent = self.changed.wait(recent).expect("no one panics while holding it");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what was committed to the tables until it is stopped: a thread of its own.
+    pub fn settle_all(&self) {
+        super::tables::background();
+        // Whoever waits for room does it himself when this ends, however it ends.
+        let _ended = Ended(self);
+        loop {
+            let mut recent = self.recent();
+            let oldest = loop {
+                if recent.stopped {
+                    return;
+                }
+                match recent.done.front() {
+                    Some(oldest) => break oldest.clone(),
+                    None => recent = self.changed.wait(recent).expect("no one panics while holding it"),
+                }
+            };
+            drop(recent);
+            let Err(error) = self.settle(&oldest) else { continue };
+            tracing::error!("{}: what was written can't be put in order yet: {error}", self.path.display());
+            let mut recent = self.recent();
+            recent.failure = Some(error);
+            self.changed.notify_all();
+            let waited = self.changed.wait_timeout_while(recent, AGAIN_AFTER, |recent| !recent.stopped);
+            drop(waited.expect("no one panics while holding it"));
+            if let Err(error) = self.open_again() {
+                tracing::debug!("{}: not open: {error}", self.path.display());
+            }
         }
     }
 
-    /// All spaces as they were at one instant.
-    pub fn snapshot(&self) -> fjall::Snapshot {
-        self.db.snapshot()
+    /// Ends [`Self::settle_all`].
+    pub fn stop(&self) {
+        self.recent().stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Takes the oldest file of the write-ahead log to the tables. It may be done twice: the outcome is the same.
+    fn settle(&self, oldest: &Done) -> Result<(), BusError> {
+        // A piece at a time, so that a thread that trades never waits long for this one; unless others wait already.
+        let rest = || {
+            if self.recent().done.len() == 1 {
+                std::thread::sleep(REST);
+            }
+        };
+        self.tables(|tables| tables.take(&oldest.changes, rest))?;
+        let mut recent = self.recent();
+        recent.failure = None;
+        let settled = recent.done.pop_front();
+        drop(recent);
+        self.changed.notify_all();
+        // Freed here, where no one waits for it.
+        drop(settled);
+        if let Err(error) = std::fs::remove_file(&oldest.path) {
+            tracing::warn!("{}: it is not needed any more, and stays: {error}", oldest.path.display());
+        }
+        Ok(())
+    }
+
+    /// After a failure fjall takes nothing more until it is opened again.
+    fn open_again(&self) -> Result<(), BusError> {
+        let mut place = self.tables.write().expect("no one panics while holding it");
+        // Closed first: it has a lock of its own.
+        drop(place.take());
+        let mut tables = Tables::open(&self.path, &self.options)?;
+        let names = self.names.lock().expect("no one panics while holding it");
+        (0..).zip(names.iter()).try_for_each(|(number, name)| tables.open_log(number, name))?;
+        *place = Some(tables);
+        Ok(())
     }
 
     /// An entry.
     pub fn get(&self, space: Space, key: &[u8]) -> Result<Option<Slice>, BusError> {
-        self.space(space).get(key).map_err(|error| self.error(&error))
-    }
-
-    /// Writes all or none, to the operating system.
-    pub fn commit(&self, ops: &[Op]) -> Result<(), BusError> {
-        let mut batch = fjall::OwnedWriteBatch::with_capacity(self.db.clone(), ops.len())
-            .durability(Some(PersistMode::Buffer));
-        for op in ops {
-            let space = self.space(op.space);
-            match &op.value {
-                Some(value) => batch.insert(space, op.key.clone(), value.clone()),
-                None => batch.remove(space, op.key.clone()),
-            }
+        // First what is recent: what leaves it in between is in the tables.
+        let recent = self.recent().get(space, key);
+        match recent {
+            Some(value) => Ok(value),
+            None => self.tables(|tables| tables.get(space, key)),
         }
-        batch.commit().map_err(|error| self.error(&error))
     }
 
-    /// What would undo these changes.
-    pub fn undo_of(&self, ops: &[Op]) -> Result<Vec<Op>, BusError> {
-        ops.iter().map(|op| Ok(Op { value: self.get(op.space, &op.key)?, ..op.clone() })).collect()
+    /// Entries from `from` on and before `to`, in order.
+    pub fn entries(&self, space: Space, from: &[u8], to: &[u8]) -> Entries<'_> {
+        let (from, to) = (Slice::from(from), Slice::from(to));
+        Entries { store: self, space, next: Some(from), to, page: BTreeMap::new() }
+    }
+
+    /// Entries of `_meta` that begin so.
+    pub fn meta(&self, prefix: &[u8]) -> Entries<'_> {
+        let mut end = prefix.to_vec();
+        while end.pop_if(|byte| *byte == u8::MAX).is_some() {}
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        self.entries(Space::Meta, prefix, &end)
+    }
+
+    /// The last entry from `from` on and before `to`.
+    pub fn last(&self, space: Space, from: &[u8], to: &[u8]) -> Result<Option<(Slice, Slice)>, BusError> {
+        let (from, mut to) = (Slice::from(from), Slice::from(to));
+        loop {
+            let recent = self.recent().last(space, &from, &to);
+            let settled = self.tables(|tables| tables.last(space, &from, &to))?;
+            let Some(key) = recent.max(settled) else { return Ok(None) };
+            if let Some(value) = self.get(space, &key)? {
+                return Ok(Some((key, value)));
+            }
+            to = key;
+        }
     }
 
     /// Puts on the disk what was committed before the call.
-    ///
-    /// The store's own call holds the lock of its writers for as long as the disk takes. Syncing its journal through a
-    /// handle of our own does not. That is enough: a commit has handed everything to the operating system, and a journal
-    /// that is not the newest was synced by the store before the next one was made.
     pub fn sync(&self) -> Result<(), BusError> {
-        match newest_journal(&self.path) {
-            Some(path) => match File::open(&path).and_then(|file| file.sync_data()) {
-                Ok(()) => return Ok(()),
-                // Rotated and removed in between: synced by the store.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(io_error(&self.path, &error)),
-            },
-            None => tracing::debug!("no journal found in {}: the store syncs", self.path.display()),
-        }
-        self.db.persist(PersistMode::SyncData).map_err(|error| self.error(&error))
-    }
-
-    /// An error of the store in our words.
-    pub fn error(&self, error: &fjall::Error) -> BusError {
-        store_error(&self.path, error)
+        let unsynced = self.wal().unsynced();
+        unsynced.sync().map_err(|error| io_error(&self.path, &error))?;
+        self.wal().synced(&unsynced);
+        Ok(())
     }
 
     /// Bytes that are not as we wrote them.
@@ -207,28 +315,70 @@ impl Store {
     }
 }
 
-fn keyspace_options(options: &Options) -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes)
-}
+/// The end of the thread that takes everything to the tables.
+struct Ended<'a>(&'a Store);
 
-fn newest_journal(path: &Path) -> Option<PathBuf> {
-    let files = std::fs::read_dir(path).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let numbered = files.filter_map(|path| {
-        let number: u64 = path.file_name()?.to_str()?.strip_suffix(".jnl")?.parse().ok()?;
-        Some((number, path))
-    });
-    numbered.max_by_key(|(number, _)| *number).map(|(_, path)| path)
-}
-
-fn store_error(path: &Path, error: &fjall::Error) -> BusError {
-    match error {
-        fjall::Error::Locked => BusError::Locked { place: path.display().to_string() },
-        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => io_error(path, error),
-        error => BusError::other(path.display().to_string(), error),
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 
-fn io_error(path: &Path, error: &std::io::Error) -> BusError {
+/// Entries in order, read in pages.
+pub struct Entries<'a> {
+    store: &'a Store,
+    space: Space,
+    /// Where the next page begins; none after the last.
+    next: Option<Slice>,
+    to: Slice,
+    page: BTreeMap<Slice, Slice>,
+}
+
+impl Entries<'_> {
+    fn read(&mut self, from: &Slice) -> Result<(), BusError> {
+        let (recent, whole) = self.store.recent().page(self.space, from, &self.to, PAGE_BYTES);
+        let (settled, settled_whole) =
+            self.store.tables(|tables| tables.page(self.space, from, &self.to, PAGE_BYTES))?;
+        let whole = match (whole, settled_whole) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.page = settled;
+        for (key, value) in recent {
+            match value {
+                Some(value) => self.page.insert(key, value),
+                None => self.page.remove(&key),
+            };
+        }
+        self.next = whole.map(|whole| {
+            let mut next = whole.to_vec();
+            next.push(0);
+            let next = Slice::from(next);
+            self.page.split_off(&next);
+            next
+        });
+        Ok(())
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<(Slice, Slice), BusError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.page.pop_first() {
+                return Some(Ok(entry));
+            }
+            let from = self.next.take()?;
+            if let Err(error) = self.read(&from) {
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+/// An error of the operating system in our words.
+pub fn io_error(path: &Path, error: &std::io::Error) -> BusError {
     let place = path.display().to_string();
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => BusError::DiskFull { place },

@@ -69,7 +69,7 @@ impl Syncer {
             let group = std::mem::take(&mut state.waiting);
             drop(state);
             self.changed.notify_all();
-            let synced = log.with_store(super::store::Store::sync);
+            let synced = log.store.sync();
             if let Err(error) = &synced {
                 tracing::error!("records are written, and can't be synced: {error}");
             }

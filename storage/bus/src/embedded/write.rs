@@ -99,9 +99,10 @@ impl Log {
             Ok(written) if durability == Durability::Process || written.places.is_empty() => {
                 Receipt::ready(Ok(written))
             }
-            Ok(written) => self.syncer.after_sync(written).unwrap_or_else(|written| {
-                Receipt::ready(self.with_store(|store| store.sync()).map(|()| written))
-            }),
+            Ok(written) => self
+                .syncer
+                .after_sync(written)
+                .unwrap_or_else(|written| Receipt::ready(self.store.sync().map(|()| written))),
             Err(error) => Receipt::ready(Err(error)),
         }
     }
@@ -188,7 +189,7 @@ impl Log {
     fn replace(&self, group: &mut Group, record: &NewRecord, ops: &mut Vec<Op>) -> Result<(), BusError> {
         let (id, number) = (group.partition.id, group.partition.number);
         let key = meta_key(Meta::Key, id, number, &record.key);
-        if let Some(row) = self.with_store(|store| store.get(Space::Meta, &key))?
+        if let Some(row) = self.store.get(Space::Meta, &key)?
             && let Some(row) = KeyRow::decode(&row)
         {
             ops.push(Op::remove(group.space(), chunk_key(number, row.offset)));
@@ -225,7 +226,7 @@ impl Claim {
         partition.state().epoch = epoch;
         drop(writer);
         if durability == Durability::Power {
-            log.with_store(|store| store.sync())?;
+            log.store.sync()?;
         }
         Ok(Self { log, partition, epoch, durability })
     }
