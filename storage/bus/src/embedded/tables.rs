@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use fjall::compaction::Leveled;
 use fjall::config::FilterPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Slice};
 
@@ -17,6 +19,8 @@ const STORE: &str = "store";
 const META: &str = "_meta";
 /// Chunks of a log are joined up to this many bytes: it is read in rows, and has fewer entries to look after then.
 const CHUNK_BYTES: usize = 32 << 10;
+/// Tables of a log that are merged at once.
+const TABLES_MERGED: u8 = 16;
 /// Bytes that are taken in without a rest.
 const PIECE_BYTES: usize = 32 << 10;
 
@@ -174,9 +178,12 @@ impl Tables {
     }
 }
 
-/// What is looked for in a log is there.
+/// What is looked for in a log is there. It is read in rows, from many tables as quickly as from few: they are merged
+/// seldom.
 fn log_options() -> KeyspaceCreateOptions {
-    KeyspaceCreateOptions::default().filter_policy(FilterPolicy::disabled())
+    KeyspaceCreateOptions::default()
+        .filter_policy(FilterPolicy::disabled())
+        .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(TABLES_MERGED)))
 }
 
 /// Lets this thread, and those that it will start, run only while no other needs the processor: any of those that trade
