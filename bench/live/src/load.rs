@@ -14,7 +14,7 @@ use tradeflow_live::host::Sources;
 use tradeflow_live::node::{NodeConfig, Percentiles};
 
 use crate::machine::{Cpu, load, resident_mib, slope_per_hour};
-use crate::rig::{FeedRig, PARTITIONS, node, sources, strategies_run, until};
+use crate::rig::{FeedRig, node, sources, strategies_run, until};
 use crate::sender::{Load, Sender, Sent};
 
 /// How often memory and backlog are looked at.
@@ -35,6 +35,8 @@ pub struct Options {
     pub arbiters: usize,
     /// What a journal entry survives.
     pub durability: Durability,
+    /// Partitions of each topic.
+    pub partitions: u32,
     /// Kafka's address; none for the embedded log.
     pub kafka: Option<String>,
     /// Where the log lies; a temporary folder where there is none.
@@ -46,6 +48,7 @@ pub struct Options {
 pub struct Report {
     pub bus: &'static str,
     pub durability: Durability,
+    pub partitions: u32,
     pub rate: u64,
     pub symbols: usize,
     pub cells: usize,
@@ -88,7 +91,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let load_before = load();
     let temporary = tempfile::tempdir()?;
     let folder = options.folder.as_deref().unwrap_or(temporary.path());
-    let sources = sources(folder, options.kafka.as_deref())?;
+    let sources = sources(folder, options.kafka.as_deref(), options.partitions)?;
     let Options { load: of, cells, .. } = *options;
     let now = tradeflow_bus::Clock::now(&tradeflow_bus::SystemClock);
     let plan = crate::market::plan(of.symbols, cells, options.durability, now)?;
@@ -124,6 +127,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     Ok(Report {
         bus: if options.kafka.is_some() { "kafka" } else { "embedded" },
         durability: options.durability,
+        partitions: options.partitions,
         rate: of.rate,
         symbols: of.symbols,
         cells,
@@ -229,7 +233,7 @@ impl Watch {
 fn waited(sources: &Sources, of: Load, sent: &Sent, warm_up: f64) -> anyhow::Result<Histogram<u64>> {
     let mut histogram = Histogram::new_with_bounds(1, 600_000_000_000, 3)?;
     let symbols: HashMap<String, usize> = (0..of.symbols).map(|i| (crate::market::symbol(i), i)).collect();
-    for partition in 0..PARTITIONS {
+    for partition in 0..sources.partitions {
         let place = Position { topic: sources.topics.trades.clone(), partition, offset: 0 };
         tradeflow_live::journal::records::<BusError>(&sources.bus, place, |stored| {
             let Ok(record) = TradesRecord::decode(stored.value.as_deref().unwrap_or_default()) else {

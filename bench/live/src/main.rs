@@ -112,6 +112,9 @@ struct UnderLoad {
     /// `process` or `power`.
     #[arg(long, value_parser = rig::durability)]
     durability: Option<Durability>,
+    /// Partitions of each topic: on Kafka each has a transaction of its own under way.
+    #[arg(long)]
+    partitions: Option<u32>,
     /// `start`, or the address of a broker; without it the embedded log.
     #[arg(long)]
     kafka: Option<String>,
@@ -136,6 +139,7 @@ impl UnderLoad {
             cells: self.cells.unwrap_or(symbols),
             arbiters: self.arbiters.unwrap_or(1),
             durability: self.durability.unwrap_or_default(),
+            partitions: self.partitions.unwrap_or(rig::PARTITIONS),
             kafka,
             folder: self.folder.clone(),
         })

@@ -106,7 +106,7 @@ impl Raw {
 pub fn run(turns: usize) -> anyhow::Result<Report> {
     let load_before = crate::machine::load();
     let (ours, theirs) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let sources = sources(ours.path(), None)?;
+    let sources = sources(ours.path(), None, PARTITIONS)?;
     let mut raw = Raw::open(theirs.path())?;
     let now = tradeflow_bus::Clock::now(&tradeflow_bus::SystemClock);
     let record = trade_record(&sources, 0, now)?;

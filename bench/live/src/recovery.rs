@@ -121,7 +121,7 @@ impl Place {
 
 /// Feeds the cell until it has taken `to` ticks, says so, and waits for its end.
 pub fn fill(place: &Place, from: u64, to: u64) -> anyhow::Result<()> {
-    let sources = sources(&place.folder, None)?;
+    let sources = sources(&place.folder, None, PARTITIONS)?;
     let plan = market::plan(1, 1, Durability::Process, SystemClock.now())?;
     let node = node(&sources, &plan, place.config())?;
     until("the strategy runs", || strategies_run(&node))?;
@@ -141,7 +141,7 @@ pub fn fill(place: &Place, from: u64, to: u64) -> anyhow::Result<()> {
 /// Brings the cell back, says how that went, and waits for its end.
 pub fn recover(place: &Place) -> anyhow::Result<()> {
     let started = Instant::now();
-    let sources = sources(&place.folder, None)?;
+    let sources = sources(&place.folder, None, PARTITIONS)?;
     let open_ms = started.elapsed().as_secs_f64() * 1e3;
     let plan = market::plan(1, 1, Durability::Process, SystemClock.now())?;
     let account = plan.run.cells[0].account.id.as_str();

@@ -29,7 +29,7 @@ const MARKET: Retention = Retention { age: None, bytes: Some(256 << 20) };
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The embedded bus in a folder, or Kafka, with the topics.
-pub fn sources(folder: &Path, kafka: Option<&str>) -> anyhow::Result<Sources> {
+pub fn sources(folder: &Path, kafka: Option<&str>, partitions: u32) -> anyhow::Result<Sources> {
     let (bus, topics): (Arc<dyn Bus>, Topics) = match kafka {
         None => (Arc::new(EmbeddedBus::open(folder, Options::default())?), Topics::new("")),
         Some(brokers) => {
@@ -37,8 +37,8 @@ pub fn sources(folder: &Path, kafka: Option<&str>) -> anyhow::Result<Sources> {
             (Arc::new(bus), Topics::new(&format!("bench-{}.", SystemClock.now().as_nanos())))
         }
     };
-    bus.create(&topics.specs(PARTITIONS, MARKET))?;
-    Ok(Sources { bus, topics, partitions: PARTITIONS, history: Arc::new(NoHistory), archive: None })
+    bus.create(&topics.specs(partitions, MARKET))?;
+    Ok(Sources { bus, topics, partitions, history: Arc::new(NoHistory), archive: None })
 }
 
 /// Waits until something is so.
