@@ -218,3 +218,19 @@ fn writes_to_the_disk_resolve_while_the_bus_ends() {
     }
     assert_eq!(all(&open(&folder, options()), &topic, 0).len(), acknowledged);
 }
+
+/// A claim that outlives the bus writes on, also when what it writes has to be put in order: no thread is left for that.
+#[test]
+fn a_claim_that_outlives_the_bus_makes_room_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let small = Options { memory_bytes: 1_000, ..options() };
+    let bus = open(&folder, small);
+    let topic = create(&bus, "t", 1, TopicKind::Log(Retention::default()));
+    let mut claim = bus.claim(&topic, 0, Durability::Process).expect("claimed");
+    drop(bus);
+    for _ in 0..100 {
+        claim.append(vec![record(&topic, 0, "k", Some(&"x".repeat(500)))]).wait().expect("written");
+    }
+    drop(claim);
+    assert_eq!(all(&open(&folder, small), &topic, 0).len(), 100);
+}

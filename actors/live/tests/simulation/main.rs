@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `main.rs` | the tests: many seeds; one seed twice |
 //! | `dice.rs` | chance from a seed, and how often what goes wrong in it |
-//! | `world.rs` | true time, two machines, what happens to them, what must hold all the time |
+//! | `world/` | true time, two machines, what goes wrong (`trouble.rs`), what must hold all the time (`watch.rs`) |
 //! | `disk.rs` | the bus: what survives, what was promised |
 //! | `line.rs` | the bus as a process sees it |
 //! | `feed.rs` | a market and its feed |

@@ -225,7 +225,7 @@ impl Store {
     }
 
     /// Takes the oldest file of the write-ahead log to the tables. It may be done twice: the outcome is the same.
-    fn settle(&self, oldest: &Done) -> Result<(), BusError> {
+    fn settle(&self, oldest: &Arc<Done>) -> Result<(), BusError> {
         // A piece at a time, so that a thread that trades never waits long for this one; unless others wait already.
         let rest = || {
             if self.recent().done.len() == 1 {
@@ -235,12 +235,15 @@ impl Store {
         self.tables(|tables| tables.take(&oldest.changes, rest))?;
         let mut recent = self.recent();
         recent.failure = None;
-        let settled = recent.done.pop_front();
+        // Another may have done the same, who found that the thread for it has ended.
+        if recent.done.front().is_some_and(|front| Arc::ptr_eq(front, oldest)) {
+            recent.done.pop_front();
+        }
         drop(recent);
         self.changed.notify_all();
-        // Freed here, where no one waits for it.
-        drop(settled);
-        if let Err(error) = std::fs::remove_file(&oldest.path) {
+        if let Err(error) = std::fs::remove_file(&oldest.path)
+            && error.kind() != ErrorKind::NotFound
+        {
             tracing::warn!("{}: it is not needed any more, and stays: {error}", oldest.path.display());
         }
         Ok(())

@@ -1,0 +1,93 @@
+//! What must hold all the time, and what retention takes in between.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use tradeflow_live::host::Snapshot;
+use tradeflow_live::journal::{Input, JournalReader};
+use tradeflow_live::{CellHost, HistoryRef, MarketTopic};
+
+use super::{Finding, World};
+use crate::check;
+use crate::disk::PARTITIONS;
+
+impl World {
+    /// What must hold at any moment.
+    pub(super) fn watch(&mut self) -> Result<(), Finding> {
+        for machine in &self.machines {
+            let Some(running) = &machine.node else { continue };
+            for cell in running.node.cells().values() {
+                let (handled, written) =
+                    (cell.events(), self.disk.journaled(running.process, cell.account()));
+                if handled > written {
+                    return Err(Finding(format!(
+                        "I4: {} handled {handled} rows, {written} were known to be in its journal",
+                        cell.account()
+                    )));
+                }
+                let waits = cell.view().pending;
+                if waits > CellHost::PENDING_ROWS_MAX + CellHost::ENTRY_ROWS_MAX {
+                    return Err(Finding(format!("I6: {waits} rows wait for {}", cell.account())));
+                }
+            }
+        }
+        match self.disk.state().violations.first() {
+            Some(first) => Err(Finding(first.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Now and then the whole bus is checked as it is.
+    pub(super) fn check_now(&mut self) -> Result<(), Finding> {
+        if !self.dice.chance(200) {
+            return Ok(());
+        }
+        let sources = self.checker();
+        check::sessions(&sources)?;
+        check::outputs(&sources, &self.plan)
+    }
+
+    /// Retention takes market data that no cell needs any more to be rebuilt.
+    pub(super) fn trim(&mut self) -> Result<(), Finding> {
+        if self.disk.is_busy() {
+            return Ok(());
+        }
+        let sources = self.checker();
+        let bus = sources.bus.as_ref();
+        let mut floor: BTreeMap<(MarketTopic, u32), u64> = BTreeMap::new();
+        let mut keep = |topic: MarketTopic, partition: u32, from: u64| {
+            let floor = floor.entry((topic, partition)).or_insert(u64::MAX);
+            *floor = (*floor).min(from);
+        };
+        for (cell, plan) in self.plan.run.cells.iter().enumerate() {
+            let account = plan.account.id.as_str();
+            let Some(snapshot) = Snapshot::latest(bus, &sources.topics, PARTITIONS, account)? else {
+                return Ok(());
+            };
+            for ((topic, partition), next) in &snapshot.places.market {
+                keep(*topic, *partition, *next);
+            }
+            let partition = self.plan.journal_partition(cell, PARTITIONS);
+            let (bus, topics, from) = (&sources.bus, &sources.topics, snapshot.journal_next);
+            let mut journal = JournalReader::new(bus, &topics.journal, partition, from, account)?;
+            while let Some((_, entry)) = journal.read()? {
+                for input in &entry.inputs {
+                    let Input::Command { history, .. } = input else { continue };
+                    for reference in history {
+                        if let HistoryRef::Bus { topic, partition, first, .. } = reference {
+                            keep(*topic, *partition, *first);
+                        }
+                    }
+                }
+            }
+        }
+        let mut said = String::from("retention:");
+        for ((topic, partition), before) in floor {
+            let topic = topic.topic(&sources.topics);
+            let _ = write!(said, " {topic}/{partition} before {before}");
+            self.disk.trim(topic, partition, before);
+        }
+        self.note(said);
+        Ok(())
+    }
+}
