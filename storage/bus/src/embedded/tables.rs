@@ -186,8 +186,8 @@ fn log_options() -> KeyspaceCreateOptions {
         .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(TABLES_MERGED)))
 }
 
-/// Lets this thread, and those that it will start, run only while no other needs the processor: any of those that trade
-/// takes it from them at once.
+/// Lets this thread, and those that it will start, not interrupt others when they wake. The idle class would be gentler, but
+/// on a busy machine writers would wait for a thread that never runs.
 pub fn background() {
     #[cfg(target_os = "linux")]
     {
@@ -195,8 +195,8 @@ pub fn background() {
             NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
             thread_native_id,
         };
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
+        let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
+        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, batch) {
             tracing::debug!("a thread in the background has the priority of others: {error:?}");
         }
     }
