@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from conftest import BINARY, backtest, sma_cross_arguments, tradeflow, tradeflow_ok
+from kafka_server import free_ports
 from running import PATIENCE, Running, wait_for_end
 
 ACCOUNTS = 30  # of the long run
@@ -42,14 +43,6 @@ def whole(long_run, tmp_path_factory) -> Path:
     """The results of the long run, not stopped."""
     out = tmp_path_factory.mktemp("whole")
     return Path(json.loads(tradeflow_ok(*long_run, "--out", out, "--json"))["results"])
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def hosts() -> str:

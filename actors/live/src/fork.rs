@@ -44,7 +44,7 @@ pub fn replay(
     let (host, snapshot) = opening(sources, plan, cell)?;
     let mut replay = Replay::new(sources, host, snapshot.journal_next)?;
     let mut course = Course { fork, forked: false, past: Past::new(fork) };
-    while let Some((offset, entry)) = replay.next_entry()? {
+    while let Some((_, entry)) = replay.next_entry()? {
         if !matches!(entry.inputs.as_slice(), [Input::Checkpoint(_)]) {
             let inputs = replay.resolve(&entry)?;
             let host = replay.host_mut();
@@ -53,7 +53,7 @@ pub fn replay(
             }
         }
         let host = replay.host_mut();
-        host.passed(entry.seq, offset);
+        host.passed(entry.seq);
         let output = host.cell_mut().paper_mut().take_output();
         if !output.is_empty() {
             take(output).map_err(LiveError::Other)?;

@@ -9,7 +9,7 @@
 //! | `journal/` | what a cell consumed, in order: entries, and reading them back |
 //! | `outputs.rs` | what cells put on the bus: orders, fills, replies |
 //! | `commands.rs` | commands as they stand on the bus |
-//! | `host/` | [`CellHost`]: journal before handle, snapshot, recovery; knows no runtime |
+//! | `host/` | [`CellHost`]: turns, snapshot, recovery; knows no runtime |
 //! | `history.rs` | where a strategy's warm-up comes from |
 //! | `warm_up.rs` | finds and reads a strategy's past when it starts |
 //! | `shell.rs` | the actix actor around a host |
@@ -19,9 +19,9 @@
 //!
 //! # How an input is taken
 //! The reader of the node takes records from the bus and hands them to the cells that follow their instruments. A host
-//! gathers what came, writes *one journal entry* for all of it, and handles it only when the entry is written
-//! (invariant I4). Market data stands in the journal by reference (topic, partition, offsets), everything else by
-//! value. What the cell then puts out is written before, or together with, the next entry.
+//! gathers what came and handles it; *one journal entry* for all of it is written in one append with what came of it, and
+//! nobody learns of that before (invariant I4). Market data stands in the journal by reference (topic, partition,
+//! offsets), everything else by value.
 //!
 //! # Late data
 //! A cell's time is the time of the newest input. An event that is older is taken at the cell's time and keeps its own:

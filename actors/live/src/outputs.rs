@@ -1,8 +1,8 @@
 //! What cells put on the bus: changes of orders, fills, and answers to commands. Decimals are text (`"101.25"`), times
 //! nanoseconds since 1970-01-01 UTC.
 //!
-//! Each account numbers its records (`seq`, over both topics together, from 1). A cell that was rebuilt makes the same
-//! records with the same numbers, so what is on the bus already is known and not written again.
+//! Each account numbers its records (`seq`, over both topics together, from 1). A cell that was rebuilt goes on
+//! with the next number; a replay makes the same records with the same numbers, by which they are compared.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,12 @@
-//! The actix actor around a cell: a bounded mailbox in, the journal before everything, outputs to the bus.
+//! The actix actor around a cell: a bounded mailbox in, the journal and outputs to the bus.
 //!
-//! A turn takes all that waits, so that under load entries grow longer instead of more numerous. While an entry is being
-//! written the mailbox goes on filling; when too much waits, it is not emptied any more, and the reader of the bus
-//! waits in turn.
+//! A turn takes all that waits, so that under load entries grow longer instead of more numerous. It is handled, and its
+//! entry is written with what came of it in one append; until that is on the bus nobody learns of it, and if it can't be
+//! written the cell is thrown away and made again from the journal. While one append is under way the next may be
+//! handed over, so that it goes with the bus's next group. Meanwhile the mailbox goes on filling; when too much waits, it
+//! is not emptied any more, and the reader of the bus waits in turn.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -19,7 +22,7 @@ use crate::chunk::Chunk;
 use crate::commands::CommandMessage;
 use crate::host::{CellHost, Handled, Pending, Snapshot, Sources, Turn};
 use crate::journal::Source;
-use crate::node::CellStatus;
+use crate::node::{CellStatus, CellView};
 use crate::warm_up::WarmUps;
 
 /// Market data for a cell.
@@ -57,6 +60,8 @@ messages!(Deliver, Instruct, Tick, Gathered, Close);
 /// The one writer of a journal partition, shared by the cells whose accounts lie there.
 pub(crate) type Writer = Arc<Mutex<Box<dyn Exclusive>>>;
 
+/// Appends of a cell that are under way, at most.
+const FLIGHTS_MAX: usize = 2;
 /// How often what people see of a cell is made anew, at most.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
@@ -100,13 +105,13 @@ pub(crate) struct CellShell {
     shared: Arc<Shared>,
     status: Arc<CellStatus>,
     warm_ups: Option<WarmUps>,
-    /// Outputs that wait to be written with the next entry, and when their newest cause was received.
-    outbox: Vec<NewRecord>,
-    outbox_cause: Option<Timestamp>,
-    in_flight: bool,
-    /// The write of entries and outputs that is under way, and the number of such writes so far.
-    flight: Option<(Receipt, Writing)>,
-    flights: u64,
+    /// Answers to commands that never reached the cell, for the next append.
+    answers: Vec<NewRecord>,
+    /// The appends under way, in their order, and how many there were.
+    flights: VecDeque<Flight>,
+    flown: u64,
+    /// A checkpoint or a snapshot is being written.
+    snapshots: bool,
     /// Told itself to take what it was sent.
     gathering: bool,
     /// When the last snapshot was taken.
@@ -116,13 +121,28 @@ pub(crate) struct CellShell {
     closing: Option<Close>,
 }
 
-/// What a write was of.
+/// An append under way.
+struct Flight {
+    number: u64,
+    receipt: Receipt,
+    writing: Writing,
+}
+
+/// What an append is of.
 struct Writing {
-    turn: Option<Turn>,
-    /// The topics of its records: which are outputs.
+    turn: Option<Done>,
+    /// The topics of its records.
     kinds: Vec<Kind>,
-    cause: Option<Timestamp>,
     started: Instant,
+}
+
+/// A turn that was handled, to be told when it is written.
+struct Done {
+    handled: Handled,
+    /// When the oldest of its market data was received.
+    received: Option<Timestamp>,
+    /// What people are shown then.
+    view: Option<CellView>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -136,7 +156,6 @@ enum Kind {
 impl CellShell {
     pub(crate) fn new(
         host: CellHost,
-        missing: Vec<NewRecord>,
         writer: Writer,
         shared: Arc<Shared>,
         status: Arc<CellStatus>,
@@ -148,11 +167,10 @@ impl CellShell {
             shared,
             status,
             warm_ups: None,
-            outbox: missing,
-            outbox_cause: None,
-            in_flight: false,
-            flight: None,
-            flights: 0,
+            answers: Vec::new(),
+            flights: VecDeque::new(),
+            flown: 0,
+            snapshots: false,
             gathering: false,
             snapshot_at,
             shown: None,
@@ -160,26 +178,58 @@ impl CellShell {
         }
     }
 
-    /// Goes on as far as it can without waiting for a write.
+    /// Goes on as far as it can without waiting for an append.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        while !self.in_flight {
+        while !self.snapshots && self.flights.len() < FLIGHTS_MAX {
             let Some(host) = &mut self.host else { return };
-            // Outputs first, so that a snapshot is not put off for ever by a market that never rests.
+            // A snapshot is not put off for ever by a market that never rests.
             let next = if snapshot_due(host, &self.shared, self.snapshot_at) { None } else { host.take() };
-            if next.is_none() && self.outbox.is_empty() {
+            if next.is_none() && self.answers.is_empty() {
                 return self.rest(ctx);
             }
-            let mut records = std::mem::take(&mut self.outbox);
-            let mut turn = None;
-            if let Some((taken, record)) = next {
-                records.push(record);
-                turn = Some(taken);
+            let mut records = std::mem::take(&mut self.answers);
+            let mut done = None;
+            if let Some((turn, entry)) = next {
+                records.push(entry);
+                match self.handle(&turn) {
+                    Ok(mut handled) => {
+                        records.append(&mut handled.handled.records);
+                        done = Some(handled);
+                    }
+                    Err(why) => {
+                        // What broke the cell stays in the journal, without its outcome.
+                        drop(self.append(records));
+                        return self.halt(&why);
+                    }
+                }
             }
             let kinds = records.iter().map(|record| self.kind(record)).collect();
-            let cause = self.outbox_cause.take();
-            let writing = Writing { turn, kinds, cause, started: Instant::now() };
+            let writing = Writing { turn: done, kinds, started: Instant::now() };
             self.write(records, writing, ctx);
         }
+    }
+
+    /// Handles a turn, or says what broke the cell.
+    fn handle(&mut self, turn: &Turn) -> Result<Done, String> {
+        let Some(host) = &mut self.host else { return Err("it is halted".to_owned()) };
+        match catch_unwind(AssertUnwindSafe(|| host.handle(turn))) {
+            Ok(Ok(handled)) => Ok(Done { handled, received: turn.received(), view: self.view() }),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => {
+                Err("it panicked outside of its strategies; the panic's text is in the log".to_owned())
+            }
+        }
+    }
+
+    /// The cell as people see it, if it is time to show it anew.
+    fn view(&mut self) -> Option<CellView> {
+        let host = self.host.as_ref()?;
+        let handled = host.seq();
+        let due = self.shown.is_none_or(|(at, before)| before != handled && at.elapsed() >= SHOW_EVERY);
+        due.then(|| {
+            self.shown = Some((Instant::now(), handled));
+            self.status.view_of(host)
+        })
     }
 
     fn kind(&self, record: &NewRecord) -> Kind {
@@ -202,24 +252,29 @@ impl CellShell {
     fn write(&mut self, records: Vec<NewRecord>, writing: Writing, ctx: &mut Context<Self>) {
         let mut receipt = self.append(records);
         if let Some(answer) = receipt.try_now() {
-            return self.written(answer, writing);
+            // A refusal counts at once: nothing may be appended behind a gap.
+            if answer.is_err() || self.flights.is_empty() {
+                return self.written(answer, writing);
+            }
+            receipt = Receipt::ready(answer);
         }
-        self.in_flight = true;
-        self.flight = Some((receipt, writing));
-        self.flights += 1;
-        ctx.spawn(Landing(self.flights));
+        self.flown += 1;
+        self.flights.push_back(Flight { number: self.flown, receipt, writing });
+        ctx.spawn(Landing(self.flown));
         self.hold(ctx);
     }
 
-    /// While too much waits for a write the mailbox is not read: whoever sends has to wait.
+    /// While too much waits for an append the mailbox is not read: whoever sends has to wait.
     fn hold(&self, ctx: &mut Context<Self>) {
         let much = self.host.as_ref().is_some_and(|host| host.pending_rows() > CellHost::PENDING_ROWS_MAX);
-        if much && self.flight.is_some() {
-            ctx.wait(Landing(self.flights));
+        if let Some(first) = self.flights.front()
+            && much
+        {
+            ctx.wait(Landing(first.number));
         }
     }
 
-    /// The records are on the bus: the outputs among them are out, and the turn may be handled.
+    /// The records are on the bus, and what came of the turn may be told.
     fn written(&mut self, answer: Result<Written, BusError>, writing: Writing) {
         let written = match answer {
             Ok(written) => written,
@@ -235,38 +290,33 @@ impl CellShell {
                 Kind::Other => {}
             }
         }
-        host.outputs_written(orders, fills);
-        if let (Some(cause), Some(_)) = (writing.cause, fills) {
-            let fills = writing.kinds.iter().filter(|kind| **kind == Kind::Fills).count();
-            self.status.note_fills(self.shared.clock.now().as_nanos() - cause.as_nanos(), fills as u64);
+        if let Some(journal) = journal {
+            host.written(journal, orders, fills);
         }
         self.status.note_journal(writing.started.elapsed());
-        let (Some(turn), Some(offset)) = (writing.turn, journal) else { return };
-        let cause = turn.received();
-        let result = catch_unwind(AssertUnwindSafe(|| host.handle(turn, offset)));
-        match result {
-            Ok(Ok(handled)) => self.handled(handled, cause),
-            Ok(Err(error)) => self.halt(&error.to_string()),
-            Err(_) => self.halt("it panicked outside of its strategies; the panic's text is in the log"),
+        if let Some(done) = writing.turn {
+            self.tell(done);
         }
     }
 
-    fn handled(&mut self, handled: Handled, cause: Option<Timestamp>) {
+    fn tell(&self, Done { handled, received, view }: Done) {
         for notice in &handled.output.notices {
             tracing::error!(account = self.status.account(), ?notice, "a strategy failed");
         }
         for (id, answer) in &handled.answers {
             tracing::info!(account = self.status.account(), id, ?answer, "command");
         }
-        if let Some(cause) = cause {
-            let took = self.shared.clock.now().as_nanos() - cause.as_nanos();
+        if let Some(received) = received {
+            let took = self.shared.clock.now().as_nanos() - received.as_nanos();
             self.status.note_decision(took, handled.events);
             if handled.fills > 0 {
-                self.outbox_cause = Some(cause);
+                self.status.note_fills(took, handled.fills);
             }
         }
         self.status.note_handled(&handled);
-        self.outbox.extend(handled.records);
+        if let Some(view) = view {
+            self.status.show(view);
+        }
     }
 
     /// What could not be written may be on the bus or not: the cell is rebuilt from what is there, here after the next
@@ -290,16 +340,21 @@ impl CellShell {
 
     fn end(&mut self, why: &str) {
         self.host = None;
-        self.outbox.clear();
+        self.answers.clear();
+        self.flights.clear();
         if let Some(close) = self.closing.take() {
             let error = LiveError::Cell { account: self.status.account().to_owned(), why: why.to_owned() };
             let _ = close.done.send(Err(error));
         }
     }
 
-    /// Nothing is under way, and nothing to be written: time for a snapshot, or, when nothing waits, for the end.
+    /// There is nothing to be written: time for a snapshot, or, when nothing waits, for the end. Once what is under way
+    /// has been written, that is.
     fn rest(&mut self, ctx: &mut Context<Self>) {
-        let Some(host) = &self.host else { return };
+        let Some(host) = &mut self.host else { return };
+        if !self.flights.is_empty() {
+            return;
+        }
         let due = snapshot_due(host, &self.shared, self.snapshot_at);
         let closes = self.closing.is_some() && host.is_idle();
         if !due && !closes {
@@ -307,7 +362,7 @@ impl CellShell {
         }
         let end = closes && self.closing.as_ref().is_some_and(|close| close.end);
         let record = host.checkpoint_entry(end);
-        self.in_flight = true;
+        self.snapshots = true;
         self.snapshot_at = self.shared.clock.now();
         let receipt = self.append(vec![record]);
         ctx.wait(receipt.into_actor(self).map(|answer, shell, ctx| shell.snapshot(answer, ctx)));
@@ -320,7 +375,7 @@ impl CellShell {
             Err(error) => return self.not_written("a checkpoint", error),
         };
         let Some(host) = &mut self.host else { return };
-        host.passed_checkpoint(offset);
+        host.written(offset, None, None);
         let snapshot = match host.snapshot() {
             Ok(snapshot) => snapshot,
             Err(error) => return self.halt(&format!("no snapshot can be taken: {error}")),
@@ -331,7 +386,7 @@ impl CellShell {
         let started = Instant::now();
         let receipt = self.append(vec![record]);
         ctx.wait(receipt.into_actor(self).map(move |answer, shell, ctx| {
-            shell.in_flight = false;
+            shell.snapshots = false;
             shell.status.note_snapshot(started.elapsed());
             if let Err(error) = answer {
                 return shell.not_written("a snapshot", error);
@@ -403,7 +458,7 @@ impl Handler<Instruct> for CellShell {
             Err(answer) => {
                 let reply = host.refuse(source, &message.id, &answer, now);
                 self.status.note_refused();
-                self.outbox.push(reply);
+                self.answers.push(reply);
             }
         }
         self.pump(ctx);
@@ -416,16 +471,13 @@ impl Handler<Tick> for CellShell {
     fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
         self.pump(ctx);
         let Some(host) = &mut self.host else { return };
-        let now = self.shared.clock.now().saturating_add(-self.shared.grace_ns);
-        if !self.in_flight {
-            host.offer_time(now);
-        }
-        let handled = host.seq();
-        if self.shown.is_none_or(|(at, before)| before != handled && at.elapsed() >= SHOW_EVERY) {
-            self.shown = Some((Instant::now(), handled));
-            self.status.show(host);
-        }
+        host.offer_time(self.shared.clock.now().saturating_add(-self.shared.grace_ns));
         self.pump(ctx);
+        if self.flights.is_empty()
+            && let Some(view) = self.view()
+        {
+            self.status.show(view);
+        }
     }
 }
 
@@ -444,7 +496,7 @@ impl Handler<Close> for CellShell {
     }
 }
 
-/// The end of the write with this number. Several may wait for it: beside other things, and with the mailbox held.
+/// The end of the append with this number. Several may wait for it: beside other things, and with the mailbox held.
 struct Landing(u64);
 
 impl ActorFuture<CellShell> for Landing {
@@ -456,15 +508,12 @@ impl ActorFuture<CellShell> for Landing {
         ctx: &mut Context<CellShell>,
         task: &mut std::task::Context<'_>,
     ) -> Poll<()> {
-        if shell.flights != self.0 {
-            return Poll::Ready(());
-        }
-        let Some((receipt, _)) = &mut shell.flight else { return Poll::Ready(()) };
-        let Poll::Ready(answer) = Pin::new(receipt).poll(task) else { return Poll::Pending };
-        shell.in_flight = false;
-        if let Some((_, writing)) = shell.flight.take() {
-            shell.written(answer, writing);
-            shell.pump(ctx);
+        while let Some(first) = shell.flights.front_mut().filter(|flight| flight.number <= self.0) {
+            let Poll::Ready(answer) = Pin::new(&mut first.receipt).poll(task) else { return Poll::Pending };
+            if let Some(flight) = shell.flights.pop_front() {
+                shell.written(answer, flight.writing);
+                shell.pump(ctx);
+            }
         }
         Poll::Ready(())
     }

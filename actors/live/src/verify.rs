@@ -143,8 +143,12 @@ fn account(
 ) -> Result<AccountVerdict, LiveError> {
     let (host, snapshot) = opening(sources, plan, cell)?;
     let before = host.cell().paper().counters();
-    let mut written = Outputs::new(sources, &snapshot)?;
+    // The journal's end is looked up first: the outputs of what lies before it were written with it, so they are there.
+    let partition = plan.journal_partition(cell, sources.partitions);
+    let journal_end = || sources.bus.bounds(&sources.topics.journal, partition).map(|bounds| bounds.end);
+    let end = journal_end()?;
     let mut replay = Replay::new(sources, host, snapshot.journal_next)?;
+    let mut written = Outputs::new(sources, &snapshot)?;
     let mut verdict = AccountVerdict {
         account: snapshot.account.clone(),
         inputs: 0,
@@ -172,7 +176,8 @@ fn account(
             }
         }
     }
-    if verdict.difference.is_none() {
+    // A session that goes on meanwhile has more to show.
+    if verdict.difference.is_none() && journal_end()? == end {
         verdict.difference = written.rest(plan)?;
     }
     verdict.compared = written.compared;
@@ -213,8 +218,6 @@ struct Outputs {
     orders: (Topic, KeyReader),
     fills: (Topic, KeyReader),
     session: String,
-    /// The live outputs ended before the replay's: a node that was killed had not written them yet.
-    ended: bool,
     /// Records that were compared.
     compared: u64,
 }
@@ -231,7 +234,6 @@ impl Outputs {
             orders: reader(&sources.topics.orders, orders)?,
             fills: reader(&sources.topics.fills, fills)?,
             session: opening.session.clone(),
-            ended: false,
             compared: 0,
         })
     }
@@ -261,14 +263,7 @@ impl Outputs {
         let Some((_, reader)) = readers.into_iter().find(|(topic, _)| *topic == record.topic) else {
             return Ok(None); // a reply
         };
-        if self.ended {
-            return Ok(None);
-        }
         let live = Self::next(reader, &self.session)?;
-        if live.is_none() && session.state == SessionState::Open {
-            self.ended = true;
-            return Ok(None);
-        }
         self.compared += 1;
         let ours = record.value.as_deref();
         if live.as_deref() == ours {

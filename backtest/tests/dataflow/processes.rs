@@ -1,11 +1,13 @@
 //! Several processes over TCP: this test program starts itself again as the processes of a cluster.
 
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use socket2::{Domain, Socket, Type};
 use tradeflow_backtest::dataflow::{Cluster, DataflowError, Outcome, Place, Timeouts, spawn_local};
 
 use crate::synthetic::{Driver, Fault, Spec, digest, execute, expected, seed};
@@ -156,10 +158,15 @@ fn signal(id: u32, name: &str) {
     assert!(status.success(), "kill -{name} {id}");
 }
 
-/// Addresses on this machine: a free port for process 0, any for the others.
+/// Addresses on this machine: a port for process 0, any for the others. The port is kept until this program ends, by a
+/// socket that is bound and does not listen: no one gets it by chance, and a process that asks for it by number does.
 fn hosts(processes: usize) -> Vec<String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut hosts = vec![listener.local_addr().unwrap().to_string()];
+    let keeper = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    keeper.set_reuse_address(true).unwrap();
+    keeper.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let address = keeper.local_addr().unwrap().as_socket().unwrap();
+    std::mem::forget(keeper);
+    let mut hosts = vec![address.to_string()];
     hosts.resize(processes, "127.0.0.1:0".to_owned());
     hosts
 }

@@ -212,7 +212,9 @@ impl Scan for Contiguous {
 /// The one writer of a partition.
 pub trait Exclusive: Send {
     /// Writes records to the claimed partition (of this and, for outputs, of any other topic in the same call), in
-    /// order, all or none: readers see all of them or, after a failure, none.
+    /// order, all or none: readers see all of them or, after a failure, none. Another append may be made before the
+    /// receipt of the last has resolved: they are written in this order, and when a receipt that was not there at once
+    /// resolves to a failure, whatever was appended after it is not written either, or not without it.
     fn append(&mut self, records: Vec<NewRecord>) -> Receipt;
 }
 

@@ -6,8 +6,9 @@
 //! | `snapshot.rs` | [`Snapshot`]: a cell and its places, as it stands in the snapshots table |
 //! | `recover.rs` | a host from snapshot and journal |
 //!
-//! A driver (the actix shell, the simulation, a test) does, again and again: offer what came; take an entry and have it
-//! written; when it is written, handle it; have the outputs written with the next entry.
+//! A driver (the actix shell, the simulation, a test) does, again and again: offer what came; take a turn and handle it;
+//! have its entry and all that came of it written in one append, which is on the bus whole or not at all; and only when
+//! it is there, tell anyone. A driver whose append fails throws the host away: it has seen what is in no journal.
 
 mod recover;
 mod snapshot;
@@ -135,8 +136,6 @@ pub struct CellHost {
     journal_next: u64,
     /// Number of the last output made.
     outputs: u64,
-    /// Number of the last output known to be on the bus: those up to here are not written again.
-    outputs_known: u64,
     /// Offsets of the orders and fills topics behind the last outputs known to be there.
     outputs_from: (u64, u64),
     /// Ids of the strategies, by index.
@@ -181,7 +180,6 @@ impl CellHost {
             seq: 0,
             journal_next,
             outputs: 0,
-            outputs_known: 0,
             outputs_from: (0, 0),
             strategies: Vec::new(),
             recent: VecDeque::new(),
@@ -298,8 +296,9 @@ impl CellHost {
         self.outputs().reply(id, answer, now)
     }
 
-    /// Outputs were written there: what comes later lies behind.
-    pub fn outputs_written(&mut self, orders_next: Option<u64>, fills_next: Option<u64>) {
+    /// The entry of the turn that was handled is at this offset of the journal, its outputs before these of their topics.
+    pub fn written(&mut self, journal: u64, orders_next: Option<u64>, fills_next: Option<u64>) {
+        self.journal_next = journal + 1;
         let (orders, fills) = self.outputs_from;
         self.outputs_from = (orders.max(orders_next.unwrap_or(0)), fills.max(fills_next.unwrap_or(0)));
     }
@@ -311,7 +310,7 @@ impl CellHost {
         self.places = places;
     }
 
-    /// Takes the next turn: its inputs, and the record of the entry, which must be written before [`Self::handle`].
+    /// Takes the next turn: its inputs, and the record of their entry.
     pub fn take(&mut self) -> Option<(Turn, NewRecord)> {
         let mut inputs: Vec<Input> = Vec::new();
         let mut taken = Vec::new();
@@ -352,11 +351,11 @@ impl CellHost {
         }
     }
 
-    /// Handles a turn whose entry was written at `offset` of the journal.
+    /// Handles a turn. Nobody may learn what came of it before it is written, with the entry.
     ///
     /// # Errors
     /// A broken invariant: the cell must not be used any more.
-    pub fn handle(&mut self, turn: Turn, offset: u64) -> Result<Handled, LiveError> {
+    pub fn handle(&mut self, turn: &Turn) -> Result<Handled, LiveError> {
         let mut handled = Handled::default();
         let before = self.cell.events();
         let mut replies = Vec::new();
@@ -366,18 +365,14 @@ impl CellHost {
                 handled.answers.push((id, answer));
             }
         }
-        self.passed(turn.seq, offset);
+        self.seq = turn.seq;
         let output = self.cell.paper_mut().take_output();
         handled.events = self.cell.events() - before;
         handled.fills = output.fills.len() as u64;
         let mut seq = self.outputs;
-        let mut records = self.outputs().records(&output, &self.strategies, &mut seq);
-        let known = self.outputs_known.saturating_sub(self.outputs).min(records.len() as u64);
-        records.drain(..known as usize);
+        handled.records = self.outputs().records(&output, &self.strategies, &mut seq);
+        handled.records.append(&mut replies);
         self.outputs = seq;
-        self.outputs_known = self.outputs_known.max(seq);
-        records.append(&mut replies);
-        handled.records = records;
         handled.output = output;
         Ok(handled)
     }
@@ -455,21 +450,16 @@ impl CellHost {
         }
     }
 
-    /// The entry that holds a checkpoint; it takes the next number, and [`Self::passed_checkpoint`] is to be called when
-    /// it is written.
-    pub fn checkpoint_entry(&self, end: bool) -> NewRecord {
-        self.entry(self.seq + 1, vec![Input::Checkpoint(Box::new(self.checkpoint(end)))])
+    /// The entry that holds a checkpoint; it takes the next number.
+    pub fn checkpoint_entry(&mut self, end: bool) -> NewRecord {
+        let record = self.entry(self.seq + 1, vec![Input::Checkpoint(Box::new(self.checkpoint(end)))]);
+        self.seq += 1;
+        record
     }
 
-    /// The checkpoint was written at `offset`.
-    pub fn passed_checkpoint(&mut self, offset: u64) {
-        self.passed(self.seq + 1, offset);
-    }
-
-    /// The entry with this number, at `offset` of the journal, is dealt with.
-    pub(crate) fn passed(&mut self, seq: u64, offset: u64) {
+    /// The entry with this number, read from the journal, is dealt with.
+    pub(crate) fn passed(&mut self, seq: u64) {
         self.seq = seq;
-        self.journal_next = offset + 1;
     }
 
     /// The cell, to change its course.

@@ -143,7 +143,6 @@ impl CellHost {
         host.seq = snapshot.seq;
         host.outputs = snapshot.outputs;
         host.outputs_from = snapshot.outputs_from;
-        host.outputs_known = snapshot.outputs;
         host.recent = VecDeque::from(snapshot.recent.clone());
         host.strategies = host.cell.paper().cell().strategies().map(|(plan, ..)| plan.id.clone()).collect();
         Ok(host)

@@ -86,12 +86,14 @@ impl Replay {
         let Some((offset, entry)) = self.next_entry()? else { return Ok(None) };
         if let [Input::Checkpoint(written)] = entry.inputs.as_slice() {
             let ours = self.host.checkpoint(written.end);
-            self.host.passed_checkpoint(offset);
+            self.host.passed(entry.seq);
+            self.host.written(offset, None, None);
             let checkpoint = Some(((**written).clone(), ours));
             return Ok(Some(Step { handled: Handled::default(), checkpoint }));
         }
         let inputs = self.resolve(&entry)?;
-        let handled = self.host.handle(Turn::of(entry.seq, inputs), offset)?;
+        let handled = self.host.handle(&Turn::of(entry.seq, inputs))?;
+        self.host.written(offset, None, None);
         for input in &entry.inputs {
             self.host.pass(input);
         }

@@ -21,7 +21,7 @@ pub(super) fn bring_up(
     opened: &Opened,
     cell: usize,
     writer: &Writer,
-) -> Result<(CellHost, Vec<NewRecord>), LiveError> {
+) -> Result<CellHost, LiveError> {
     let (sources, plan) = (&shared.sources, &opened.plan);
     let (topics, partitions) = (&sources.topics, sources.partitions);
     let account = plan.run.cells[cell].account.id.as_str();
@@ -69,18 +69,18 @@ pub(super) fn bring_up(
         });
     }
     // With the opening, all or none: a node that dies in between would leave a session without strategies.
-    let mut turn = None;
-    if let Some((taken, entry)) = host.take() {
-        first.push(entry);
-        turn = Some(taken);
+    let mut entry = None;
+    if let Some((turn, record)) = host.take() {
+        entry = Some(first.len());
+        first.push(record);
+        first.extend(host.handle(&turn)?.records);
     }
     let receipt = writer.lock().map_err(|_| LiveError::Other("a writer panicked".into()))?.append(first);
     let written = receipt.wait()?;
-    let (Some(turn), Some((_, offset))) = (turn, written.places.last()) else {
-        return Ok((host, Vec::new()));
-    };
-    let handled = host.handle(turn, *offset)?;
-    Ok((host, handled.records))
+    if let Some((_, offset)) = entry.and_then(|entry| written.places.get(entry)) {
+        host.written(*offset, None, None);
+    }
+    Ok(host)
 }
 
 /// The answers to commands that came while no session was open for the account: nobody took them, and it is too late.

@@ -131,14 +131,14 @@ impl Owner {
             let status = Arc::new(CellStatus::new(&account));
             let started = std::time::Instant::now();
             match bring_up(&self.shared, &self.opened, cell, &writer) {
-                Ok((host, missing)) => {
+                Ok(host) => {
                     status.note_recovery(started.elapsed());
                     let places = host.offered().clone();
                     let (shared, shown) = (self.shared.clone(), status.clone());
                     let (writer, mailbox) = (writer.clone(), self.config.mailbox);
                     let address = CellShell::start_in_arbiter(self.arbiters.of(cell), move |ctx| {
                         ctx.set_mailbox_capacity(mailbox);
-                        CellShell::new(host, missing, writer, shared, shown)
+                        CellShell::new(host, writer, shared, shown)
                     });
                     self.shells.insert(cell, address.clone());
                     let _ = self.feeds.send(Feed::Add { cell, address, status: status.clone(), places });

@@ -193,7 +193,7 @@ impl CellStatus {
         self.halted.lock().ok().and_then(|why| why.clone())
     }
 
-    /// From receipt of a tick until its cell had journaled and handled it, each tick counted once; and from receipt of
+    /// From receipt of a tick until its cell had handled and journaled it, each tick counted once; and from receipt of
     /// the tick that filled an order until the fill was on the bus, each fill counted once. Of what was taken together
     /// the oldest counts for all. Since they were last taken.
     pub fn take_latencies(&self) -> (Histogram<u64>, Histogram<u64>) {
@@ -304,8 +304,8 @@ impl CellStatus {
         }
     }
 
-    /// Shows the cell as it is now.
-    pub(crate) fn show(&self, host: &CellHost) {
+    /// The cell as it is now, for people.
+    pub(crate) fn view_of(&self, host: &CellHost) -> CellView {
         let paper = host.cell().paper();
         let cell = paper.cell();
         let ledger = cell.account().ledger();
@@ -331,7 +331,7 @@ impl CellStatus {
         let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
         let times = self.latencies.lock().map(|kept| (millis(kept.recovery), millis(kept.snapshot)));
         let (recovery_ms, snapshot_ms) = times.unwrap_or_default();
-        let view = CellView {
+        CellView {
             account: self.account.clone(),
             halted: None,
             mode: cell.risk().mode(),
@@ -354,7 +354,11 @@ impl CellStatus {
             recovery_ms,
             snapshot_ms,
             snapshots: self.snapshots.load(Ordering::Relaxed),
-        };
+        }
+    }
+
+    /// Shows this from now on.
+    pub(crate) fn show(&self, view: CellView) {
         if let Ok(mut shown) = self.shown.lock() {
             *shown = view;
         }

@@ -113,13 +113,13 @@ impl SteppedNode {
             let status = Arc::new(CellStatus::new(self.opened.plan.run.cells[cell].account.id.as_str()));
             self.cells.insert(cell, status.clone());
             match bring_up(&self.shared, &self.opened, cell, &writer) {
-                Ok((host, missing)) => {
+                Ok(host) => {
                     let places = host.offered().clone();
                     let (writer, shared, mailbox) = (writer.clone(), self.shared.clone(), self.mailbox);
                     let shown = status.clone();
                     let address = CellShell::create(move |ctx| {
                         ctx.set_mailbox_capacity(mailbox);
-                        CellShell::new(host, missing, writer, shared, shown)
+                        CellShell::new(host, writer, shared, shown)
                     });
                     self.shells.insert(cell, address.clone());
                     self.reader.add(cell, Reached { address, status }, &places)?;
