@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::bus::{Bus, Durability, Exclusive, GroupEvent, Membership, NewRecord, Position, Reader, Stored};
+use crate::bus::{
+    Bus, Durability, Exclusive, GroupEvent, Membership, NewRecord, Position, Reader, Scan, Stored,
+};
 use crate::error::BusError;
 use crate::receipt::{Receipt, Written};
 use crate::topic::{Topic, TopicKind, TopicSpec};
@@ -32,13 +34,17 @@ struct State {
 
 #[derive(Default, Clone)]
 struct Log {
+    /// The first offset that is kept.
     first: u64,
+    /// The offset of the next record.
+    next: u64,
     records: Vec<Stored>,
 }
 
 impl Log {
-    fn next(&self) -> u64 {
-        self.first + self.records.len() as u64
+    /// The place of the first record at or behind an offset.
+    fn place(&self, offset: u64) -> usize {
+        self.records.partition_point(|stored| stored.offset < offset)
     }
 }
 
@@ -57,9 +63,17 @@ impl MemoryBus {
         if let Some((_, logs)) = self.state().topics.get_mut(topic)
             && let Some(log) = logs.get_mut(partition as usize)
         {
-            let gone = before.clamp(log.first, log.next()) - log.first;
-            log.records.drain(..gone as usize);
-            log.first += gone;
+            log.first = before.clamp(log.first, log.next);
+            log.records.drain(..log.place(log.first));
+        }
+    }
+
+    /// Leaves the next offset without a record, as the end of a transaction does on Kafka.
+    pub fn skip(&self, topic: &Topic, partition: u32) {
+        if let Some((_, logs)) = self.state().topics.get_mut(topic)
+            && let Some(log) = logs.get_mut(partition as usize)
+        {
+            log.next += 1;
         }
     }
 
@@ -105,7 +119,8 @@ impl MemoryBus {
         for record in records {
             let Some((_, logs)) = state.topics.get_mut(&record.topic) else { continue };
             let log = &mut logs[record.partition as usize];
-            let offset = log.next();
+            let offset = log.next;
+            log.next += 1;
             places.push((record.partition, offset));
             let NewRecord { topic, partition, key, value, ts } = record;
             log.records.push(Stored { topic, partition, offset, key, value, ts });
@@ -147,7 +162,7 @@ impl Bus for MemoryBus {
         let state = self.state();
         let (_, logs) = state.topics.get(topic).ok_or_else(|| BusError::NoTopic(topic.clone()))?;
         let log = logs.get(partition as usize).ok_or_else(|| BusError::NoTopic(topic.clone()))?;
-        Ok(log.first..log.next())
+        Ok(log.first..log.next)
     }
 
     fn publish(&self, records: Vec<NewRecord>, _: Durability) -> Receipt {
@@ -158,6 +173,14 @@ impl Bus for MemoryBus {
         let mut reader = MemoryReader { bus: self.clone(), places: Vec::new(), turn: 0 };
         from.iter().try_for_each(|position| reader.set(position))?;
         Ok(Box::new(reader))
+    }
+
+    fn scan(&self, from: &Position) -> Result<Box<dyn Scan>, BusError> {
+        self.bounds(&from.topic, from.partition)?;
+        let state = self.state();
+        let log = state.topics.get(&from.topic).and_then(|(_, logs)| logs.get(from.partition as usize));
+        let records = log.map_or(&[][..], |log| &log.records[log.place(from.offset)..]);
+        Ok(Box::new(Taken(records.to_vec().into_iter())))
     }
 
     fn latest(&self, topic: &Topic, partition: u32, key: &[u8]) -> Result<Option<Stored>, BusError> {
@@ -198,6 +221,15 @@ impl Bus for MemoryBus {
         let epoch = state.claims.entry((topic.clone(), partition)).or_default();
         *epoch += 1;
         Ok(Box::new(Claim { bus: self.clone(), topic: topic.clone(), partition, epoch: *epoch }))
+    }
+}
+
+/// What was there when a scan began.
+struct Taken(std::vec::IntoIter<Stored>);
+
+impl Scan for Taken {
+    fn next(&mut self, max: usize) -> Result<Vec<Stored>, BusError> {
+        Ok(self.0.by_ref().take(max).collect())
     }
 }
 
@@ -253,9 +285,8 @@ impl MemoryReader {
                     first: log.first,
                 });
             }
-            let from = (place.offset - log.first) as usize;
             let room = max - taken.len();
-            taken.extend(log.records.iter().skip(from).take(room).cloned());
+            taken.extend(log.records[log.place(place.offset)..].iter().take(room).cloned());
             place.offset = taken
                 .last()
                 .filter(|stored| stored.topic == place.topic && stored.partition == place.partition)

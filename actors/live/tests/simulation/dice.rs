@@ -78,6 +78,8 @@ pub struct Weather {
     pub burst: u64,
     /// Of the trader's decisions.
     pub panic: u64,
+    /// Whether appends leave gaps between offsets, as transactions on Kafka do.
+    pub gaps: bool,
 }
 
 impl Weather {
@@ -107,6 +109,7 @@ impl Weather {
             garbage: rate(30),
             burst: rate(15),
             panic: rate(20),
+            gaps: dice.chance(500),
         }
     }
 }

@@ -56,7 +56,8 @@ pub struct State {
     decoder: Decoder,
     topics: Topics,
     plan: Arc<SessionPlan>,
-    writes: Vec<Vec<NewRecord>>,
+    /// In their order; and whether each left a gap behind it.
+    writes: Vec<(Vec<NewRecord>, bool)>,
     /// Deletions by retention, and before how many writes each came.
     trims: Vec<(usize, Topic, u32, u64)>,
     /// So many writes survive a loss of power.
@@ -131,7 +132,8 @@ impl Disk {
     pub fn publish(&self, records: Vec<NewRecord>) -> Written {
         let mut state = self.state();
         let bus = state.bus.clone();
-        state.write(records, |records| bus.publish(records, Durability::Process)).expect("it has the topics")
+        let publish = |records| bus.publish(records, Durability::Process);
+        state.write(records, false, publish).expect("it has the topics")
     }
 
     /// The last records of a partition.
@@ -220,8 +222,8 @@ impl Disk {
         state.recorded = empty(&state.topics);
         state.market.clear();
         let bus = state.bus.clone();
-        for records in writes {
-            let again = state.write(records, |records| bus.publish(records, Durability::Power));
+        for (records, gap) in writes {
+            let again = state.write(records, gap, |records| bus.publish(records, Durability::Power));
             again.expect("it was written before");
         }
         for (_, topic, partition, before) in &trims {
@@ -326,7 +328,7 @@ impl State {
             return Receipt::ready(Err(fault("the write was refused")));
         }
         let bus = self.bus.clone();
-        let answer = self.write(records.clone(), |records| bus.publish(records, Durability::Process));
+        let answer = self.write(records.clone(), false, |records| bus.publish(records, Durability::Process));
         self.answered(process, power, &answer, &records);
         Receipt::ready(answer)
     }
@@ -346,7 +348,7 @@ impl State {
             .filter(|r| self.is_owned(&r.topic))
             .map(|r| (r.topic.clone(), r.partition))
             .collect();
-        let answer = self.write(records, |records| inner.append(records));
+        let answer = self.write(records, self.weather.gaps, |records| inner.append(records));
         if answer.is_ok()
             && let Some((topic, partition)) =
                 owned.into_iter().find(|(_, p)| self.holder.get(p) != Some(&claim))
@@ -356,12 +358,21 @@ impl State {
         answer
     }
 
-    fn write(&mut self, records: Vec<NewRecord>, write: impl FnOnce(Vec<NewRecord>) -> Receipt) -> Answer {
+    fn write(
+        &mut self,
+        records: Vec<NewRecord>,
+        gap: bool,
+        write: impl FnOnce(Vec<NewRecord>) -> Receipt,
+    ) -> Answer {
         let written = write(records.clone()).wait()?;
         for (record, (partition, offset)) in records.iter().zip(&written.places) {
             self.record(record, *partition, *offset);
         }
-        self.writes.push(records);
+        if gap {
+            let touched: BTreeSet<_> = records.iter().map(|r| (&r.topic, r.partition)).collect();
+            touched.into_iter().for_each(|(topic, partition)| self.bus.skip(topic, partition));
+        }
+        self.writes.push((records, gap));
         Ok(written)
     }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tradeflow_bus::{
-    Bus, BusError, Durability, Exclusive, Membership, NewRecord, Position, Reader, Receipt, Stored, Topic,
-    TopicSpec,
+    Bus, BusError, Durability, Exclusive, Membership, NewRecord, Position, Reader, Receipt, Scan, Stored,
+    Topic, TopicSpec,
 };
 
 use crate::disk::{Disk, Inner, fault, unavailable};
@@ -48,6 +48,10 @@ impl Bus for Line {
     fn reader(&self, from: &[Position]) -> Result<Box<dyn Reader>, BusError> {
         let reader = self.reach()?.reader(from)?;
         Ok(Box::new(LineReader { disk: self.disk.clone(), process: self.process, reader }))
+    }
+
+    fn scan(&self, from: &Position) -> Result<Box<dyn Scan>, BusError> {
+        self.reach()?.scan(from)
     }
 
     fn latest(&self, topic: &Topic, partition: u32, key: &[u8]) -> Result<Option<Stored>, BusError> {

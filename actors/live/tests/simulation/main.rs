@@ -15,7 +15,7 @@
 //! | `check.rs` | what must hold at the end |
 //!
 //! Shells, hosts, reader, merge, journal, snapshots, recovery and `verify` are the real ones, through
-//! [`tradeflow_live::node::SteppedNode`]. Not simulated: threads, group membership of Kafka, gaps between offsets.
+//! [`tradeflow_live::node::SteppedNode`]. Not simulated: threads, group membership of Kafka.
 //!
 //! `TRADEFLOW_SEED=7` replays one seed, with what led to the failure; `TRADEFLOW_SEEDS=100000` takes so many (from
 //! `TRADEFLOW_SEED` on, where both are given).

@@ -150,35 +150,35 @@ pub struct Joined {
     pub key: fjall::Slice,
     /// All of them so far.
     pub chunk: Vec<u8>,
-    end: u64,
 }
 
 impl Joined {
     /// A first chunk; `None` when it is none of this layout.
     pub fn new(key: &fjall::Slice, chunk: &[u8]) -> Option<Self> {
-        let (base, count) = (chunk_offset(key)?, u32_at(chunk, 1)?);
-        let whole = chunk.first() == Some(&VERSION) && chunk.len() >= HEAD_BYTES;
-        whole.then(|| Self { key: key.clone(), chunk: chunk.to_vec(), end: base + u64::from(count) })
+        is_chunk(chunk).then(|| Self { key: key.clone(), chunk: chunk.to_vec() })
     }
 
     /// Adds the next chunk, unless it does not belong to the same piece of the log or all would be larger than this.
     pub fn add(&mut self, key: &fjall::Slice, chunk: &[u8], bytes_max: usize) -> bool {
-        let follows = || {
-            let (count, before) = (u32_at(&self.chunk, 1)?, u32_at(&self.chunk, 5)?);
+        let joined = || {
+            let (first, offset) = (chunk_offset(&self.key)?, chunk_offset(key)?);
+            let (ours, theirs) = (segment_of(first, &self.chunk)?, segment_of(offset, chunk)?);
             let fits = self.chunk.len() + chunk.len() <= bytes_max + HEAD_BYTES;
-            let same =
-                chunk.first() == Some(&VERSION) && chunk.len() >= HEAD_BYTES && key[..4] == self.key[..4];
-            let next = chunk_offset(key)? == self.end && u32_at(chunk, 5)? == before + count;
-            (fits && same && next).then(|| count + u32_at(chunk, 1).unwrap_or_default())
+            let follows = key[..4] == self.key[..4] && (theirs.base, offset) == (ours.base, ours.end);
+            (fits && follows && is_chunk(chunk)).then(|| (theirs.end - first) as u32)
         };
-        let Some(count) = follows() else { return false };
+        let Some(count) = joined() else { return false };
+        self.chunk[1..5].copy_from_slice(&count.to_le_bytes());
         // What it says of the segment is so up to its end.
         self.chunk[9..HEAD_BYTES].copy_from_slice(&chunk[9..HEAD_BYTES]);
-        self.end += u64::from(count - u32_at(&self.chunk, 1).unwrap_or_default());
-        self.chunk[1..5].copy_from_slice(&count.to_le_bytes());
         self.chunk.extend_from_slice(&chunk[HEAD_BYTES..]);
         true
     }
+}
+
+/// Whether these bytes begin as a chunk of this layout does.
+fn is_chunk(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&VERSION) && bytes.len() >= HEAD_BYTES
 }
 
 /// The records of a chunk, without copying keys or values.
@@ -194,7 +194,7 @@ pub struct Records {
 impl Records {
     /// Of this chunk; `None` when it is none of this layout.
     pub fn of(topic: &Topic, partition: u32, base: u64, chunk: fjall::Slice) -> Option<Self> {
-        if chunk.first() != Some(&VERSION) || chunk.len() < HEAD_BYTES {
+        if !is_chunk(&chunk) {
             return None;
         }
         let left = u32_at(&chunk, 1)?;

@@ -29,6 +29,7 @@ const HEAD_BYTES: usize = 12;
 const META: u32 = u32::MAX;
 const REMOVED: u32 = u32::MAX;
 const EXTENSION: &str = "wal";
+const SET_ASIDE: &str = "lost";
 
 /// The log that grows, for the one who writes.
 pub struct Wal {
@@ -63,12 +64,13 @@ impl Wal {
         let files = files(folder)?;
         let number = files.last_key_value().map_or(0, |(number, _)| *number);
         let (mut next, mut done, mut lost) = (settled + 1, Vec::new(), false);
-        for path in files.into_values() {
+        let counts = |path: &PathBuf| path.extension().is_some_and(|it| it == EXTENSION);
+        for path in files.into_values().filter(counts) {
             let bytes = std::fs::read(&path)?;
             lost |= frame(&bytes).is_some_and(|first| first.number > next);
             if lost {
                 tracing::error!("{}: what came before it is lost, so it is set aside", path.display());
-                std::fs::rename(&path, path.with_extension("lost"))?;
+                std::fs::rename(&path, path.with_extension(SET_ASIDE))?;
                 continue;
             }
             let mut changes = Changes::default();
@@ -195,13 +197,13 @@ impl Unsynced {
     }
 }
 
-/// The files of a log, by number.
+/// The files of a log by number, with those that were set aside: no number is given twice.
 fn files(folder: &Path) -> Result<BTreeMap<u64, PathBuf>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-        if let (Some(number), true) = (number, path.extension().is_some_and(|it| it == EXTENSION)) {
+        if let Some(number) = number {
             files.insert(number, path);
         }
     }
@@ -350,6 +352,9 @@ mod tests {
             let left = if cut { 5 } else { 3 };
             assert_eq!(found(folder.path(), 0), ((1..=left).collect(), left + 1));
             assert!(files[2].with_extension("lost").exists() && !files[2].exists());
+            let (mut wal, _) = Wal::open(folder.path(), 0).expect("it opens");
+            wal.append(&set(left + 1)).expect("written");
+            assert!(wal.seal() > files[2], "its number is not given again");
         }
     }
 
