@@ -20,14 +20,14 @@ const USUAL: Style = Style::new();
 /// An earlier status, and how long ago it was asked for: for rates.
 pub type Before<'a> = Option<(&'a Status, Duration)>;
 
-/// The whole page; sentences are wrapped at `width`.
+/// The whole page; sentences are wrapped at `width`, and tables leave out what matters least where they are wider.
 pub fn lines(status: &Status, before: Before<'_>, width: usize) -> Vec<Line<'static>> {
     let mut lines = head(status, width);
-    lines.extend(feeds(status, before));
-    lines.extend(quotes(status));
-    lines.extend(accounts(status));
-    lines.extend(positions(status));
-    lines.extend(strategies(status));
+    lines.extend(feeds(status, before, width));
+    lines.extend(quotes(status, width));
+    lines.extend(accounts(status, width));
+    lines.extend(positions(status, width));
+    lines.extend(strategies(status, width));
     lines.extend(tail(status));
     lines
 }
@@ -50,7 +50,7 @@ fn head(status: &Status, width: usize) -> Vec<Line<'static>> {
     lines
 }
 
-fn feeds(status: &Status, before: Before<'_>) -> Vec<Line<'static>> {
+fn feeds(status: &Status, before: Before<'_>, width: usize) -> Vec<Line<'static>> {
     let rate = |feed: &FeedLine| {
         let (earlier, since) = before?;
         let earlier = earlier.feeds.iter().find(|known| known.name == feed.name)?;
@@ -79,11 +79,11 @@ fn feeds(status: &Status, before: Before<'_>) -> Vec<Line<'static>> {
             trouble(feed.shed),
         ]
     };
-    let header = "FEED|STATE|>AGE|>MSG/S|>MESSAGES|>PUBLISHED|>LATE|>DUPL|>BAD|>SHED";
-    table("no feeds", header, status.feeds.iter().map(row))
+    let header = "FEED|STATE|>AGE|>MSG/S|?>MESSAGES|>PUBLISHED|?>LATE|?>DUPL|>BAD|>SHED";
+    table(width, "no feeds", header, status.feeds.iter().map(row))
 }
 
-fn quotes(status: &Status) -> Vec<Line<'static>> {
+fn quotes(status: &Status, width: usize) -> Vec<Line<'static>> {
     let row = |quote: &QuoteLine| {
         let style = match quote.freshness.as_str() {
             "live" => USUAL,
@@ -103,10 +103,10 @@ fn quotes(status: &Status) -> Vec<Line<'static>> {
             (shown.to_owned(), if quote.freshness == "live" { GOOD } else { style }),
         ]
     };
-    table("no quotes yet", "SYMBOL|>BID|>ASK|>LAST|SOURCE|>AGE|QUOTE", status.quotes.iter().map(row))
+    table(width, "no quotes yet", "SYMBOL|>BID|>ASK|>LAST|SOURCE|>AGE|QUOTE", status.quotes.iter().map(row))
 }
 
-fn accounts(status: &Status) -> Vec<Line<'static>> {
+fn accounts(status: &Status, width: usize) -> Vec<Line<'static>> {
     let row = |cell: &CellView| {
         let (state, style) = match (&cell.halted, cell.mode) {
             (Some(_), _) => ("HALTED", BAD),
@@ -127,11 +127,11 @@ fn accounts(status: &Status) -> Vec<Line<'static>> {
             (count(cell.denied), if cell.denied > 0 { DOUBTFUL } else { USUAL }),
         ]
     };
-    let header = "ACCOUNT|STATE|>EQUITY|>CASH|>REALIZED|>OPEN P&L|>FEES|>OPEN|>FILLS|>DENIED";
-    table("no accounts here", header, status.cells.iter().map(row))
+    let header = "ACCOUNT|STATE|>EQUITY|?>CASH|>REALIZED|>OPEN P&L|?>FEES|?>OPEN|>FILLS|>DENIED";
+    table(width, "no accounts here", header, status.cells.iter().map(row))
 }
 
-fn positions(status: &Status) -> Vec<Line<'static>> {
+fn positions(status: &Status, width: usize) -> Vec<Line<'static>> {
     let rows = status.cells.iter().flat_map(|cell| {
         cell.positions.iter().map(move |position| {
             vec![
@@ -143,10 +143,10 @@ fn positions(status: &Status) -> Vec<Line<'static>> {
             ]
         })
     });
-    table("no positions", "ACCOUNT|POSITION|>QUANTITY|>MARK|>OPEN P&L", rows)
+    table(width, "no positions", "ACCOUNT|POSITION|>QUANTITY|>MARK|>OPEN P&L", rows)
 }
 
-fn strategies(status: &Status) -> Vec<Line<'static>> {
+fn strategies(status: &Status, width: usize) -> Vec<Line<'static>> {
     let row = |cell: &CellView, strategy: &StrategyView| {
         let (state, style) = match (strategy.quarantined, strategy.running) {
             (true, _) => ("QUARANTINED", BAD),
@@ -162,7 +162,7 @@ fn strategies(status: &Status) -> Vec<Line<'static>> {
         ]
     };
     let rows = status.cells.iter().flat_map(|cell| cell.strategies.iter().map(move |s| row(cell, s)));
-    table("no strategies", "ACCOUNT|STRATEGY|KIND|STATE|>FAILURES", rows)
+    table(width, "no strategies", "ACCOUNT|STRATEGY|KIND|STATE|>FAILURES", rows)
 }
 
 fn tail(status: &Status) -> Vec<Line<'static>> {
@@ -184,25 +184,42 @@ fn tail(status: &Status) -> Vec<Line<'static>> {
 
 type Cell = (String, Style);
 
-/// A table under an empty line; its header names the columns, those with `>` are set to the right.
-fn table(none: &str, header: &str, rows: impl Iterator<Item = Vec<Cell>>) -> Vec<Line<'static>> {
+/// Spaces between two columns.
+const GAP: usize = 2;
+
+/// A table under an empty line; its header names the columns. Those with `>` are set to the right, those with `?` are
+/// left out, the last one first, while all together are wider than `width`.
+fn table(
+    width: usize,
+    none: &str,
+    header: &str,
+    rows: impl Iterator<Item = Vec<Cell>>,
+) -> Vec<Line<'static>> {
     let mut rows: Vec<Vec<Cell>> = rows.collect();
     if rows.is_empty() {
         return vec![Line::default(), Line::styled(none.to_owned(), QUIET)];
     }
-    let right: Vec<bool> = header.split('|').map(|name| name.starts_with('>')).collect();
-    rows.insert(
-        0,
-        header.split('|').map(|name| (name.trim_start_matches('>').to_owned(), HEADING)).collect(),
-    );
+    let title = |name: &str| (name.trim_start_matches(['?', '>']).to_owned(), HEADING);
+    rows.insert(0, header.split('|').map(title).collect());
     for (text, _) in rows.iter_mut().flatten() {
         *text = clean(text);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..right.len()).map(width).collect();
+    let mut columns: Vec<(&str, usize)> = Vec::new();
+    for (at, name) in header.split('|').enumerate() {
+        let widest = rows.iter().map(|row| row[at].0.chars().count()).max().unwrap_or(0);
+        columns.push((name, widest + GAP));
+    }
+    while columns.iter().map(|(_, width)| width).sum::<usize>() > width.saturating_add(GAP)
+        && let Some(least) = columns.iter().rposition(|(name, _)| name.starts_with('?'))
+    {
+        columns.remove(least);
+        rows.iter_mut().for_each(|row| drop(row.remove(least)));
+    }
     let line = |row: Vec<Cell>| {
-        let cells = row.into_iter().zip(widths.iter().zip(&right)).map(|((text, style), (width, right))| {
-            let text = if *right { format!("{text:>width$}  ") } else { format!("{text:<width$}  ") };
+        let cells = row.into_iter().zip(&columns).map(|((text, style), (name, width))| {
+            let width = width - GAP;
+            let text =
+                if name.contains('>') { format!("{text:>width$}  ") } else { format!("{text:<width$}  ") };
             Span::styled(text, style)
         });
         Line::from(cells.collect::<Vec<_>>())
@@ -314,6 +331,33 @@ mod tests {
         assert_eq!(wrap("a feed is silent\n", 9), ["a feed is", "silent"]);
         assert_eq!(wrap("incomprehensible to me", 5), ["incomprehensible", "to me"]);
         assert_eq!(wrap("as it is", usize::MAX), ["as it is"]);
+    }
+
+    #[test]
+    fn a_narrow_table_leaves_out_what_matters_least() {
+        let cell = CellView { account: "paper".into(), currency: "USD".into(), ..CellView::default() };
+        let million = "1234567.89".to_owned();
+        let status = Status {
+            cells: vec![CellView {
+                equity: million.clone(),
+                cash: million.clone(),
+                realized: million.clone(),
+                unrealized: million.clone(),
+                fees: million,
+                ..cell
+            }],
+            ..Status::default()
+        };
+        for (width, cash, fees) in
+            [(103, true, true), (102, true, false), (89, true, false), (88, false, false), (75, false, false)]
+        {
+            let lines = accounts(&status, width);
+            let heading = lines[1].to_string();
+            assert_eq!((heading.contains("CASH"), heading.contains("FEES")), (cash, fees), "{width}");
+            assert!(heading.contains("DENIED"));
+            assert!(lines.iter().all(|line| line.to_string().trim_end().chars().count() <= width), "{width}");
+            assert_eq!(lines[1].to_string().chars().count(), lines[2].to_string().chars().count());
+        }
     }
 
     #[test]

@@ -154,12 +154,7 @@ enum Kind {
 }
 
 impl CellShell {
-    pub(crate) fn new(
-        host: CellHost,
-        writer: Writer,
-        shared: Arc<Shared>,
-        status: Arc<CellStatus>,
-    ) -> Self {
+    pub(crate) fn new(host: CellHost, writer: Writer, shared: Arc<Shared>, status: Arc<CellStatus>) -> Self {
         let snapshot_at = shared.clock.now();
         Self {
             host: Some(host),
@@ -215,9 +210,7 @@ impl CellShell {
         match catch_unwind(AssertUnwindSafe(|| host.handle(turn))) {
             Ok(Ok(handled)) => Ok(Done { handled, received: turn.received(), view: self.view() }),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => {
-                Err("it panicked outside of its strategies; the panic's text is in the log".to_owned())
-            }
+            Err(_) => Err("it panicked outside of its strategies; the panic's text is in the log".to_owned()),
         }
     }
 
