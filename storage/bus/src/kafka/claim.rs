@@ -1,11 +1,15 @@
-//! The one writer of a partition: a transactional producer, which Kafka fences off when another claims the partition.
+//! The one writer of a partition: transactional producers, which Kafka fences off when another claims the partition.
 //!
-//! A thread for each claim turns what is appended into transactions. Appends that wait while one is under way go together
-//! into the next. After a failure the claim is at its end: what is appended later fails as well, so that what was
-//! written is always the first part of what was appended; the partition is to be claimed anew, and read.
+//! A claim has two **lanes**, each a producer and a thread that turns what was appended into transactions. Appends that
+//! wait while a transaction is being written go together into the next. Lanes take turns: the records of a transaction
+//! are handed over when those of the one before are delivered, and it is committed when that one is. So while one lane
+//! commits, and waits until the brokers have marked the commit, the other one writes.
+//!
+//! After a failure the claim is at its end: what is appended later fails as well, so that what was written is always the
+//! first part of what was appended; the partition is to be claimed anew, and read.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,13 +27,16 @@ use crate::error::BusError;
 use crate::receipt::{Receipt, Written};
 use crate::topic::Topic;
 
+/// Lanes of a claim.
+const LANES: usize = 2;
 /// Appends that wait for their transaction; then [`Exclusive::append`] itself waits.
 const APPENDS_MAX: usize = 1024;
 /// A transaction that is this large is closed: what waits goes into the next.
 const TRANSACTION_RECORDS_MAX: usize = 10_000;
 
-/// The brokers mark a commit in its partitions after they have acknowledged it. A transaction that begins before is sent
-/// away, and the client waits 20 ms until it tries again: to look whether the marks are there takes less than one.
+/// The brokers mark a commit in its partitions after they have acknowledged it. A transaction that the same producer
+/// begins before is sent away, and the client waits 20 ms until it tries again: to look whether the marks are there takes
+/// less than one.
 const COMMIT_MARKED_MAX: Duration = Duration::from_millis(15);
 
 struct Append {
@@ -39,11 +46,37 @@ struct Append {
 
 /// A claimed partition.
 pub(super) struct Claim {
-    catalog: Arc<Catalog>,
     appends: Option<SyncSender<Append>>,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What the lanes of a claim share.
+struct Shared {
+    context: Context,
+    catalog: Arc<Catalog>,
+    topic: Topic,
+    partition: u32,
+    timeout: Duration,
+    /// Held by the lane whose turn it is to write.
+    intake: Mutex<Intake>,
+    order: Mutex<Order>,
+    /// `order` has changed.
+    turned: Condvar,
+}
+
+struct Intake {
+    appends: Receiver<Append>,
+    /// Number of the next transaction.
+    next: u64,
+}
+
+#[derive(Default)]
+struct Order {
+    /// Number of the transaction that is to be committed next.
+    next: u64,
     /// Why the claim is at its end.
-    failed: Arc<Mutex<Option<BusError>>>,
-    thread: Option<JoinHandle<()>>,
+    failed: Option<BusError>,
 }
 
 impl Claim {
@@ -55,43 +88,46 @@ impl Claim {
         partition: u32,
     ) -> Result<Self, BusError> {
         catalog.check(topic, partition)?;
-        let id = format!("tradeflow-{topic}-{partition}");
-        let producing = Producing::start(&config.transactional(&id), context, None)?;
-        let writer = Writer {
-            producing,
+        let (appends, waiting) = sync_channel(APPENDS_MAX);
+        let shared = Arc::new(Shared {
             context: context.clone(),
             catalog: Arc::clone(catalog),
             topic: topic.clone(),
             partition,
             timeout: config.timeout,
-        };
-        // Ends what the one before has under way, whole or not at all, and fences it off.
-        writer.again("claim", |left| writer.producing.producer.init_transactions(left))?;
-        let failed = Arc::new(Mutex::new(None));
-        let (appends, waiting) = sync_channel(APPENDS_MAX);
-        let end = Arc::clone(&failed);
-        let thread = std::thread::Builder::new()
-            .name(format!("claim-{partition}"))
-            .spawn(move || writer.run(&waiting, &end))
-            .map_err(|error| BusError::other("Kafka", format!("can't start a thread: {error}")))?;
-        Ok(Self { catalog: Arc::clone(catalog), appends: Some(appends), failed, thread: Some(thread) })
+            intake: Mutex::new(Intake { appends: waiting, next: 0 }),
+            order: Mutex::default(),
+            turned: Condvar::new(),
+        });
+        let lane = |number| Lane::new(config, &shared, number);
+        let lanes = (0..LANES).map(lane).collect::<Result<Vec<_>, _>>()?;
+        let mut claim = Self { appends: Some(appends), shared, threads: Vec::new() };
+        for lane in lanes {
+            let thread = std::thread::Builder::new().name(format!("claim-{partition}"));
+            let thread = thread
+                .spawn(move || lane.run())
+                .map_err(|error| BusError::other("Kafka", format!("can't start a thread: {error}")))?;
+            claim.threads.push(thread);
+        }
+        Ok(claim)
     }
 }
 
 impl Exclusive for Claim {
     fn append(&mut self, records: Vec<NewRecord>) -> Receipt {
-        if let Some(error) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+        if let Some(error) = self.shared.order().failed.clone() {
             return Receipt::ready(Err(error));
         }
         if records.is_empty() {
             return Receipt::ready(Ok(Written::default()));
         }
-        if let Some(error) = records.iter().find_map(|record| message::check(record, &self.catalog).err()) {
+        let wrong = |record| message::check(record, &self.shared.catalog).err();
+        if let Some(error) = records.iter().find_map(wrong) {
             return Receipt::ready(Err(error));
         }
         let (sender, receipt) = Receipt::later();
         if let Some(appends) = &self.appends {
-            // When the thread is gone, the sender in the append is dropped, and the receipt says so.
+            // When the lanes are gone, the sender in the append is dropped, and the receipt says so.
             let _ = appends.send(Append { records, sender });
         }
         receipt
@@ -102,87 +138,145 @@ impl Drop for Claim {
     /// What was appended is still written.
     fn drop(&mut self) {
         self.appends = None;
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             // A panic in it was reported where it happened.
             let _ = thread.join();
         }
     }
 }
 
-/// What the thread of a claim holds.
-struct Writer {
-    producing: Producing,
-    context: Context,
-    catalog: Arc<Catalog>,
-    topic: Topic,
-    partition: u32,
-    timeout: Duration,
+impl Shared {
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it is this transaction's turn to be committed; says why it must not be.
+    fn await_turn(&self, number: u64) -> Option<BusError> {
+        let wait = |order: &mut Order| order.next != number && order.failed.is_none();
+        let order = self.turned.wait_while(self.order(), wait);
+        order.unwrap_or_else(PoisonError::into_inner).failed.clone()
+    }
+
+    fn turn_over(&self, number: u64, failed: Option<&BusError>) {
+        let mut order = self.order();
+        order.next = order.next.max(number + 1);
+        if let Some(error) = failed {
+            order.failed.get_or_insert_with(|| error.clone());
+        }
+        drop(order);
+        self.turned.notify_all();
+    }
 }
 
-impl Writer {
-    fn run(&self, waiting: &Receiver<Append>, failed: &Mutex<Option<BusError>>) {
-        let mut last_commit: Option<Instant> = None;
-        while let Ok(first) = waiting.recv() {
-            if last_commit.is_some_and(|at| at.elapsed() < COMMIT_MARKED_MAX) {
-                self.catalog.await_commit(&self.topic, self.partition, COMMIT_MARKED_MAX);
-            }
-            let mut records = first.records;
-            let mut askers = vec![(records.len(), first.sender)];
-            while records.len() < TRANSACTION_RECORDS_MAX {
-                let Ok(mut next) = waiting.try_recv() else { break };
-                askers.push((next.records.len(), next.sender));
-                records.append(&mut next.records);
-            }
-            match self.transact(&records) {
-                Ok(written) => {
-                    last_commit = Some(Instant::now());
-                    for (record, (partition, offset)) in records.iter().zip(&written.places) {
-                        self.catalog.note_commit(&record.topic, *partition, *offset);
-                    }
-                    let mut places = written.places.into_iter();
-                    for (count, sender) in askers {
-                        // A receipt may have been dropped: the write stands.
-                        let _ = sender.send(Ok(Written { places: places.by_ref().take(count).collect() }));
-                    }
+/// A producer of a claim, and what its thread does.
+struct Lane {
+    producing: Producing,
+    shared: Arc<Shared>,
+}
+
+/// Appends that go together.
+struct Group {
+    number: u64,
+    records: Vec<NewRecord>,
+    askers: Vec<(usize, oneshot::Sender<Result<Written, BusError>>)>,
+}
+
+impl Intake {
+    /// Waits for appends; `None` when there will be no more.
+    fn take(&mut self) -> Option<Group> {
+        let first = self.appends.recv().ok()?;
+        let mut records = first.records;
+        let mut askers = vec![(records.len(), first.sender)];
+        while records.len() < TRANSACTION_RECORDS_MAX {
+            let Ok(mut next) = self.appends.try_recv() else { break };
+            askers.push((next.records.len(), next.sender));
+            records.append(&mut next.records);
+        }
+        self.next += 1;
+        Some(Group { number: self.next - 1, records, askers })
+    }
+}
+
+impl Group {
+    fn answer(self, outcome: Result<Written, BusError>) {
+        match outcome {
+            Ok(written) => {
+                let mut places = written.places.into_iter();
+                for (count, sender) in self.askers {
+                    // A receipt may have been dropped: the write stands.
+                    let _ = sender.send(Ok(Written { places: places.by_ref().take(count).collect() }));
                 }
-                Err(error) => {
-                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
-                    for (_, sender) in askers {
-                        let _ = sender.send(Err(error.clone()));
-                    }
-                    while let Ok(append) = waiting.recv() {
-                        let _ = append.sender.send(Err(error.clone()));
-                    }
-                    return;
+            }
+            Err(error) => {
+                for (_, sender) in self.askers {
+                    let _ = sender.send(Err(error.clone()));
                 }
             }
         }
     }
+}
 
-    /// Writes all of the records, or none.
-    fn transact(&self, records: &[NewRecord]) -> Result<Written, BusError> {
+impl Lane {
+    fn new(config: &KafkaConfig, shared: &Arc<Shared>, number: usize) -> Result<Self, BusError> {
+        let id = format!("tradeflow-{}-{}-{number}", shared.topic, shared.partition);
+        let producing = Producing::start(&config.transactional(&id), &shared.context, None)?;
+        let lane = Self { producing, shared: Arc::clone(shared) };
+        // Ends what the one before has under way, whole or not at all, and fences it off.
+        lane.again("claim", |left| lane.producing.producer.init_transactions(left))?;
+        Ok(lane)
+    }
+
+    fn run(&self) {
+        let _ended = Ended(&self.shared);
+        loop {
+            let mut intake = self.shared.intake.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(group) = intake.take() else { return };
+            let failed = self.shared.order().failed.clone();
+            let produced = failed.map_or_else(|| self.produce(&group.records), Err);
+            drop(intake);
+            let outcome = match (self.shared.await_turn(group.number), produced) {
+                (None, Ok(written)) => self.commit().map(|()| written),
+                (Some(error), Ok(_)) => Err(self.give_up(error)),
+                (Some(error), Err(_)) | (None, Err(error)) => Err(error),
+            };
+            let mut last = None;
+            if let Ok(written) = &outcome {
+                for (record, (partition, offset)) in group.records.iter().zip(&written.places) {
+                    self.shared.catalog.note_commit(&record.topic, *partition, *offset);
+                    last = Some((record.topic.clone(), *partition, *offset));
+                }
+            }
+            self.shared.turn_over(group.number, outcome.as_ref().err());
+            group.answer(outcome);
+            if let Some((topic, partition, offset)) = last {
+                self.shared.catalog.await_mark(&topic, partition, offset, COMMIT_MARKED_MAX);
+            }
+        }
+    }
+
+    /// Writes the records in a transaction, and waits until all are delivered.
+    fn produce(&self, records: &[NewRecord]) -> Result<Written, BusError> {
         let producer = &self.producing.producer;
         producer.begin_transaction().map_err(|error| self.explain("begin", &error))?;
         let (sender, receipt) = Receipt::later();
         let waiting = Arc::new(Waiting::new(records, sender));
         for (index, record) in records.iter().enumerate() {
             if let Err(code) = self.producing.send(record, &waiting, index) {
-                waiting.done(index, Err(self.context.code("write", code)));
+                waiting.done(index, Err(self.shared.context.code("write", code)));
             }
         }
-        let written = match receipt.wait() {
-            Ok(written) => written,
-            Err(error) => return Err(self.give_up(error)),
-        };
+        receipt.wait().map_err(|error| self.give_up(error))
+    }
+
+    fn commit(&self) -> Result<(), BusError> {
+        let producer = &self.producing.producer;
         // The client frees a record a moment after it reports it delivered, and to commit with one that is not yet free
         // would wait for its next poll.
         let deadline = Instant::now() + Duration::from_millis(20);
         while producer.in_flight_count() > 0 && Instant::now() < deadline {
             std::thread::yield_now();
         }
-        self.again("commit", |left| producer.commit_transaction(left))
-            .map_err(|error| self.give_up(error))?;
-        Ok(written)
+        self.again("commit", |left| producer.commit_transaction(left)).map_err(|error| self.give_up(error))
     }
 
     /// Takes back a transaction that has failed, and gives the reason: that the claim was lost explains all others, and
@@ -190,10 +284,11 @@ impl Writer {
     /// the transaction's time is over.
     fn give_up(&self, error: BusError) -> BusError {
         let producer = &self.producing.producer;
+        let Shared { topic, partition, timeout, .. } = &*self.shared;
         if producer.client().fatal_error().is_none()
-            && let Err(error) = producer.abort_transaction(self.timeout.min(Duration::from_secs(5)))
+            && let Err(error) = producer.abort_transaction((*timeout).min(Duration::from_secs(5)))
         {
-            tracing::debug!(target: "kafka", "abort of {}/{}: {error}", self.topic, self.partition);
+            tracing::debug!(target: "kafka", "abort of {topic}/{partition}: {error}");
         }
         match producer.client().fatal_error() {
             Some((code, _)) if is_fenced(code) => self.fenced(),
@@ -207,7 +302,7 @@ impl Writer {
         doing: &str,
         mut act: impl FnMut(Duration) -> Result<(), KafkaError>,
     ) -> Result<(), BusError> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.shared.timeout;
         loop {
             // In pieces, so that an end of the time is seen.
             let left = deadline.saturating_duration_since(Instant::now());
@@ -232,11 +327,25 @@ impl Writer {
         if fatal.or(error.rdkafka_error_code()).is_some_and(is_fenced) {
             return self.fenced();
         }
-        self.context.error(&format!("{doing} {}/{}", self.topic, self.partition), error)
+        let Shared { context, topic, partition, .. } = &*self.shared;
+        context.error(&format!("{doing} {topic}/{partition}"), error)
     }
 
     fn fenced(&self) -> BusError {
-        BusError::Fenced { topic: self.topic.clone(), partition: self.partition }
+        BusError::Fenced { topic: self.shared.topic.clone(), partition: self.shared.partition }
+    }
+}
+
+/// The end of a lane: when it is a panic, the claim is at its end too, and the other lane does not wait for it.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = BusError::other("Kafka", "the thread of a claim panicked");
+            self.0.order().failed.get_or_insert(error);
+            self.0.turned.notify_all();
+        }
     }
 }
 

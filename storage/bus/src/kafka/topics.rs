@@ -217,25 +217,27 @@ impl Catalog {
     /// that it finds what it wrote.
     pub(super) fn bounds(&self, topic: &Topic, partition: u32) -> Result<Range<u64>, BusError> {
         self.check(topic, partition)?;
-        self.bounds_after_commits(topic, partition, self.config.timeout)
-    }
-
-    /// Waits, at most for so long, until the commits of this process are marked in the partition.
-    pub(super) fn await_commit(&self, topic: &Topic, partition: u32, wait: Duration) {
-        // Without an answer the next transaction will say what is wrong.
-        let _ = self.bounds_after_commits(topic, partition, wait);
-    }
-
-    fn bounds_after_commits(
-        &self,
-        topic: &Topic,
-        partition: u32,
-        wait: Duration,
-    ) -> Result<Range<u64>, BusError> {
-        let deadline = Instant::now() + wait;
         let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = committed.get(&(topic.clone(), partition)).copied().unwrap_or(0);
         drop(committed);
+        self.await_end(topic, partition, wanted, self.config.timeout)
+    }
+
+    /// Waits, at most for so long, until the commit of the record at this offset is marked in its partition.
+    pub(super) fn await_mark(&self, topic: &Topic, partition: u32, offset: u64, wait: Duration) {
+        // Without an answer the next transaction will say what is wrong.
+        let _ = self.await_end(topic, partition, offset + 1, wait);
+    }
+
+    /// The bounds of a partition once its end is there, or when it does not come in time.
+    fn await_end(
+        &self,
+        topic: &Topic,
+        partition: u32,
+        wanted: u64,
+        wait: Duration,
+    ) -> Result<Range<u64>, BusError> {
+        let deadline = Instant::now() + wait;
         loop {
             let bounds = watermarks(&self.client, &self.context, topic, partition, wait)?;
             if bounds.end >= wanted || Instant::now() >= deadline {
