@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # One Apache Kafka broker (KRaft, one node, loopback) for tests, with settings that make it quick, not safe.
 #
-#   scripts/kafka.sh DIR PORT CONTROLLER_PORT SASL_PORT
+#   scripts/kafka.sh DIR PORT CONTROLLER_PORT SASL_PORT [latency]
+#
+# With `latency` Java has a collector that does not stop the broker, and both compilers: for what is measured. (Kafka's own
+# start script has G1, which stops it for 15 to 30 ms each second under this load on two cores.)
 #
 # Takes commands on standard input, a line each, and answers each with a line: `start` → `started PID`, `alive` → `alive`
 # or `dead`, `kill` (as kill -9) → `killed`. At the end of the input, so also when whoever started it has died, the broker is killed and DIR
 # removed. The broker's output is in DIR/kafka.log. SASL_PORT takes user `tester` with password `tester-secret` (PLAIN).
 set -euo pipefail
-dir=$1 port=$2 controller=$3 sasl=$4
+dir=$1 port=$2 controller=$3 sasl=$4 as=${5:-test}
 jars=${TRADEFLOW_KAFKA_JARS:-${XDG_CACHE_HOME:-$HOME/.cache}/tradeflow/kafka}
 if [ ! -e "$jars/.installed" ]; then
     echo "failed: no Kafka in $jars: run scripts/setup-kafka.sh first"
@@ -65,8 +68,13 @@ appender.out.name=out
 appender.out.layout.type=PatternLayout
 appender.out.layout.pattern=%d %p %c{1} %m%n
 EOF
-# The first compiler alone: a broker of a few minutes gains nothing from the second, and starts twice as quick.
-java=(java -Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "-Dlog4j2.configurationFile=$dir/log4j2.properties" -cp "$jars/*")
+if [ "$as" = latency ]; then
+    options=(-Xms1g -Xmx1g -XX:+UseZGC)
+else
+    # The first compiler alone: a broker of a few minutes gains nothing from the second, and starts twice as quick.
+    options=(-Xmx384m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC)
+fi
+java=(java "${options[@]}" "-Dlog4j2.configurationFile=$dir/log4j2.properties" -cp "$jars/*")
 if ! "${java[@]}" kafka.tools.StorageTool format -t tradeflowTestsKafkaAA -c "$dir/server.properties" >"$dir/kafka.log" 2>&1; then
     echo "failed: $(tail -n 3 "$dir/kafka.log" | tr '\n' ' ')"
     exit 1

@@ -69,6 +69,8 @@ pub struct Report {
     /// Microseconds from receipt of a tick until its cell had journaled and handled it, by ticks. Of ticks that were
     /// taken together the oldest counts for all.
     pub decision: Percentiles,
+    /// Of an append to the journal, from the call to its acknowledgement.
+    pub journal: Percentiles,
     /// Microseconds from receipt of the tick that filled an order until the fill was written with the durability of the
     /// journal.
     pub fill: Percentiles,
@@ -116,7 +118,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
     let expected = expected(of, cells, &sent);
     let drained = drained(&node, expected, &sent, of)?;
     let handled = events(&node);
-    let (decision, fill) = latencies(&node);
+    let [decision, fill, journal] = latencies(&node);
     let counts = feed.counts();
     feed.stop()?;
     drop(sender);
@@ -141,6 +143,7 @@ pub fn run(options: &Options) -> anyhow::Result<Report> {
         due_to_received: Percentiles::of(&waited(&sources, of, &sent, options.warm_up)?),
         sender_late: sent.late,
         decision: Percentiles::of(&decision),
+        journal: Percentiles::of(&journal),
         fill: Percentiles::of(&fill),
         backlog_max: watch.backlog,
         drained_ms: drained.as_secs_f64() * 1e3,
@@ -171,14 +174,18 @@ fn events(node: &Node) -> u64 {
 }
 
 /// Of all cells, since they were last taken.
-fn latencies(node: &Node) -> (Histogram<u64>, Histogram<u64>) {
-    let mut all = node.cells().into_iter().map(|cell| cell.take_latencies());
-    let (mut decision, mut fill) = all.next().expect("a node has cells");
-    for (more, fills) in all {
-        decision.add(more).expect("all have the same bounds");
-        fill.add(fills).expect("all have the same bounds");
-    }
-    (decision, fill)
+fn latencies(node: &Node) -> [Histogram<u64>; 3] {
+    let taken = node.cells().into_iter().map(|cell| {
+        let (decision, fill) = cell.take_latencies();
+        [decision, fill, cell.take_journal_times()]
+    });
+    let sum = |mut all: [Histogram<u64>; 3], more: [Histogram<u64>; 3]| {
+        for (all, more) in all.iter_mut().zip(more) {
+            all.add(more).expect("all have the same bounds");
+        }
+        all
+    };
+    taken.reduce(sum).expect("a node has cells")
 }
 
 /// Waits until all is handled, and gives the time since the last tick was due.

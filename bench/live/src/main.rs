@@ -103,9 +103,13 @@ struct UnderLoad {
     /// Cells; each follows one symbol.
     #[arg(long)]
     cells: Option<usize>,
-    /// Seconds.
+    /// Seconds, the first ones included that are not measured.
     #[arg(long)]
     seconds: Option<f64>,
+    /// Seconds at the beginning that are not measured: a fifth, five at most; a minute more on Kafka, whose broker compiles
+    /// its code while it runs.
+    #[arg(long)]
+    warm_up: Option<f64>,
     /// Threads that cells run on.
     #[arg(long)]
     arbiters: Option<usize>,
@@ -127,15 +131,21 @@ struct UnderLoad {
 const LATENCY: (u64, usize, f64) = (20_000, 100, 20.0);
 const THROUGHPUT: (u64, usize, f64) = (200_000, 10, 20.0);
 const MEMORY: (u64, usize, f64) = (20_000, 100, 60.0);
+/// How long a broker is warmed up.
+const KAFKA_WARM_UP: f64 = 60.0;
 
 impl UnderLoad {
     fn run(&self, (rate, symbols, seconds): (u64, usize, f64)) -> anyhow::Result<load::Report> {
         let (kafka, _broker) = broker(self.kafka.as_deref())?;
-        let seconds = self.seconds.unwrap_or(seconds);
+        let (mut seconds, given) = (self.seconds.unwrap_or(seconds), self.seconds.is_some());
+        let mut warm_up = self.warm_up.unwrap_or((seconds / 5.0).min(5.0));
+        if kafka.is_some() && !given && self.warm_up.is_none() {
+            (seconds, warm_up) = (seconds + KAFKA_WARM_UP, warm_up + KAFKA_WARM_UP);
+        }
         let symbols = self.symbols.unwrap_or(symbols);
         load::run(&load::Options {
             load: Load { rate: self.rate.unwrap_or(rate), symbols, seconds },
-            warm_up: (seconds / 5.0).min(5.0),
+            warm_up,
             cells: self.cells.unwrap_or(symbols),
             arbiters: self.arbiters.unwrap_or(1),
             durability: self.durability.unwrap_or_default(),
@@ -150,7 +160,7 @@ impl UnderLoad {
 fn broker(kafka: Option<&str>) -> anyhow::Result<(Option<String>, Option<kafka_server::Server>)> {
     match kafka {
         Some("start") => {
-            let server = kafka_server::Server::start().map_err(anyhow::Error::msg)?;
+            let server = kafka_server::Server::start_as("latency").map_err(anyhow::Error::msg)?;
             Ok((Some(server.brokers()), Some(server)))
         }
         address => Ok((address.map(str::to_owned), None)),
@@ -201,7 +211,9 @@ fn all(
     add("latency", json!(latency.run(LATENCY)?));
     add("latency_power", json!(power.run(LATENCY)?));
     if kafka.is_some() {
-        add("latency_kafka", json!(UnderLoad { kafka, ..latency }.run(LATENCY)?));
+        let one = UnderLoad { kafka: kafka.clone(), partitions: Some(1), ..latency.clone() };
+        add("latency_kafka", json!(one.run(LATENCY)?));
+        add("latency_kafka_8_partitions", json!(UnderLoad { kafka, ..latency }.run(LATENCY)?));
     }
     add("throughput", json!(throughput.run(THROUGHPUT)?));
     let recovery = if smoke { (2_000, 1_000) } else { (1_000_000, 250_000) };

@@ -180,7 +180,7 @@ impl Bus for MemoryBus {
         let state = self.state();
         let log = state.topics.get(&from.topic).and_then(|(_, logs)| logs.get(from.partition as usize));
         let records = log.map_or(&[][..], |log| &log.records[log.place(from.offset)..]);
-        Ok(Box::new(Taken(records.to_vec().into_iter())))
+        Ok(Box::new(Taken(Vec::from(records).into_iter())))
     }
 
     fn latest(&self, topic: &Topic, partition: u32, key: &[u8]) -> Result<Option<Stored>, BusError> {

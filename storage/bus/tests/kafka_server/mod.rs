@@ -31,16 +31,21 @@ const STARTS_MAX: usize = 5;
 impl Server {
     /// Starts one, or says why none can be started.
     pub fn start() -> Result<Self, String> {
-        let mut started = Self::start_once();
+        Self::start_as("test")
+    }
+
+    /// One whose Java is set for tests (`test`), or for short answers (`latency`).
+    pub fn start_as(kind: &str) -> Result<Self, String> {
+        let mut started = Self::start_once(kind);
         for _ in 1..STARTS_MAX {
             let Err(why) = &started else { break };
             eprintln!("another try, on other ports: {why}");
-            started = Self::start_once();
+            started = Self::start_once(kind);
         }
         started
     }
 
-    fn start_once() -> Result<Self, String> {
+    fn start_once(kind: &str) -> Result<Self, String> {
         let [port, controller, sasl_port] = free_ports();
         let dir = std::env::temp_dir().join(format!("tradeflow-kafka-{}-{port}", std::process::id()));
         let script =
@@ -49,6 +54,7 @@ impl Server {
         let mut child = Command::new(script)
             .arg(&dir)
             .args([port, controller, sasl_port].map(|port| port.to_string()))
+            .arg(kind)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
