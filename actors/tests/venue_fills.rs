@@ -510,3 +510,30 @@ fn exits_of_a_rejected_entry_end_with_it() {
         ]
     );
 }
+
+/// A venue that is away for a share of the orders says so for about so many; what depends on a refused entry ends with
+/// it, and the same run refuses the same orders.
+#[test]
+fn a_venue_that_is_away_refuses_its_share_of_orders() {
+    let run = |share: Option<&str>| {
+        let orders = (0..400).map(|_| send("10:01", limit(Side::Buy, 1, "50"))).collect();
+        let setup = bars().venue(|venue| venue.refused_share = share.map(|share| share.parse().unwrap()));
+        let ran = setup.run(orders, "bar 10:00 100 101 99 100");
+        ran.orders().iter().map(|order| order.contains("rejected")).collect::<Vec<_>>()
+    };
+    let refused = |orders: &[bool]| orders.iter().filter(|rejected| **rejected).count();
+    assert_eq!(refused(&run(None)), 0);
+    assert_eq!(refused(&run(Some("1"))), 400);
+    let quarter = run(Some("0.25"));
+    assert_eq!(quarter, run(Some("0.25")));
+    // Binomial: 100 expected, standard deviation 8.7; drawn from a digest, so always the same.
+    assert!((70..=130).contains(&refused(&quarter)), "{}", refused(&quarter));
+
+    let entry = market(Side::Buy, 10).with_bracket(Some(price("98")), Some(price("102")));
+    let ran = bars()
+        .venue(|venue| venue.refused_share = Some(1.into()))
+        .run(vec![send("10:01", entry)], "bar 10:00 100 101 99 100\n bar 10:01 100 101 99 100");
+    assert!(ran.fills().is_empty());
+    let orders = ran.orders();
+    assert!(orders.len() == 3 && orders.iter().all(|order| order.contains("rejected")), "{orders:?}");
+}

@@ -146,6 +146,10 @@ pub struct VenueSpec {
     pub fees: Option<FeeSchedule>,
     /// A price older than this does not fill, in nanoseconds; `None` for no limit. (Bars fill by their own open.)
     pub stale_after_ns: Option<i64>,
+    /// Share of orders that the venue refuses, as one that is down or overloaded does: to see what a strategy makes of
+    /// it. Which ones follows from the venue's definition and the order's id, so that a replay refuses the same. `None` for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_share: Option<Decimal>,
 }
 
 /// When a resting limit order fills.
@@ -180,6 +184,7 @@ impl Default for VenueSpec {
             slippage: Slippage::default(),
             fees: None,
             stale_after_ns: Some(60 * crate::time::NANOS_PER_SEC),
+            refused_share: None,
         }
     }
 }

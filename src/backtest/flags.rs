@@ -61,6 +61,9 @@ pub struct What {
     /// none, 1.5bps, or half of a spread: spread:0.02 [default: none]
     #[arg(long, value_name = "HOW", help_heading = "Execution")]
     slippage: Option<String>,
+    /// Share of orders that the venue refuses at random, as one that is overloaded does [default: none]
+    #[arg(long, value_name = "SHARE", help_heading = "Execution")]
+    refused_share: Option<String>,
     /// Fee in basis points of the value [default: the instrument's own]
     #[arg(long, value_name = "BPS", allow_hyphen_values = true, help_heading = "Execution")]
     fee_bps: Option<String>,
@@ -108,6 +111,7 @@ impl What {
             ("--volume-cap", &self.volume_cap),
             ("--limit-fill", &self.limit_fill),
             ("--slippage", &self.slippage),
+            ("--refused-share", &self.refused_share),
             ("--fee-bps", &self.fee_bps),
             ("--maker-fee-bps", &self.maker_fee_bps),
             ("--fee-per-unit", &self.fee_per_unit),
@@ -290,7 +294,7 @@ fn account_kind(flags: &mut Flags, what: &What) -> AccountKind {
 fn venue(flags: &mut Flags, what: &What) -> VenueSpec {
     let base = VenueSpec::default();
     let capped = flags.plain("--fill", &what.fill, parse::fill);
-    let share = flags.plain("--volume-cap", &what.volume_cap, parse::volume_share);
+    let share = flags.plain("--volume-cap", &what.volume_cap, parse::share);
     if capped == Some(false) && share.is_some() {
         let why = "--fill next-open fills whole orders, without a cap";
         flags.problems.add(&Place::Flag("--volume-cap".into()), why);
@@ -307,5 +311,6 @@ fn venue(flags: &mut Flags, what: &What) -> VenueSpec {
         slippage: flags.plain("--slippage", &what.slippage, parse::slippage).unwrap_or(base.slippage),
         fees: fees(None, taker, maker, per_unit, minimum),
         stale_after_ns: base.stale_after_ns,
+        refused_share: flags.plain("--refused-share", &what.refused_share, parse::share),
     }
 }

@@ -21,6 +21,7 @@
 //!   waits for the next bar unless the entry filled at the open.
 //! - A resting limit fills when the price trades *through* it ([`LimitFill`]).
 //! - Fills are capped by a share of the volume; crossed quotes and stale prices fill nothing.
+//! - It is always there, unless the plan asks for refusals ([`VenueSpec::refused_share`]).
 //!
 //! # Limitations
 //! No queue position, no latency, no auction imbalance, no margin calls, no interest on borrowed cash or short sales.
@@ -32,6 +33,7 @@ mod bracket;
 mod filling;
 mod matching;
 
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -284,7 +286,19 @@ impl SimVenue {
         Ok(())
     }
 
+    /// Whether this is one of the orders that are refused for no fault of their own.
+    fn is_away_for(&self, id: OrderId) -> bool {
+        self.spec.refused_share.is_some_and(|share| {
+            let digest = Digest::of_json(&(self.fingerprint, id));
+            let [a, b, c, d, ..] = *digest.as_bytes();
+            Decimal::from(u32::from_be_bytes([a, b, c, d])) < share * Decimal::from(1_u64 << 32)
+        })
+    }
+
     fn refuses(&self, now: Timestamp, order: &Order) -> Option<RejectReason> {
+        if self.is_away_for(order.id) {
+            return Some(RejectReason::Unavailable);
+        }
         let definition = self.state.ledger.instrument(order.instrument);
         if definition.expiry.is_some_and(|expiry| now >= expiry) {
             return Some(RejectReason::Expired);

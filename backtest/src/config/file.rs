@@ -290,7 +290,7 @@ impl<'a> Reader<'a> {
 
     fn execution(&mut self, section: &mut Section<'a>, base: VenueSpec) -> VenueSpec {
         let capped = self.plain(section, "fill", parse::fill);
-        let share = self.value(section, "volume_cap", parse::volume_share);
+        let share = self.value(section, "volume_cap", parse::share);
         if let (Some(false), Some(share)) = (capped, &share) {
             self.problems
                 .add(&share.place, "volume_cap: fill = \"next-open\" fills whole orders, without a cap");
@@ -311,6 +311,7 @@ impl<'a> Reader<'a> {
             slippage: self.plain(section, "slippage", parse::slippage).unwrap_or(base.slippage),
             fees: fees(base.fees, taker, maker, per_unit, minimum),
             stale_after_ns: base.stale_after_ns,
+            refused_share: self.plain(section, "refused_share", parse::share).or(base.refused_share),
         };
         self.close(section);
         venue

@@ -90,11 +90,11 @@ pub fn fill(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A share of volume above 0 to 1.
+/// A share (of volume, of orders) above 0 to 1.
 ///
 /// # Errors
 /// In words.
-pub fn volume_share(text: &str) -> Result<Decimal, String> {
+pub fn share(text: &str) -> Result<Decimal, String> {
     number(text, Decimal::new(1, 6), Decimal::ONE)
 }
 

@@ -65,6 +65,8 @@ pub enum RejectReason {
     Unsupported(String),
     /// The instrument does not trade any more.
     Expired,
+    /// The venue is down or overloaded.
+    Unavailable,
     /// In the venue's own words.
     Other(String),
 }
@@ -103,6 +105,7 @@ impl fmt::Display for RejectReason {
             Self::InsufficientFunds => f.write_str("not enough cash or margin"),
             Self::Unsupported(what) => write!(f, "the venue does not take {what}"),
             Self::Expired => f.write_str("the instrument has expired"),
+            Self::Unavailable => f.write_str("the venue is not available"),
             Self::Other(why) => f.write_str(why),
         }
     }

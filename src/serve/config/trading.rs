@@ -279,6 +279,10 @@ pub struct VenueSection {
     pub fees: Option<FeesSection>,
     /// A price older than this does not fill. (Bars fill by their own open.)
     pub stale_after: Period,
+    /// Share of orders that the venue refuses at random, as one that is down or overloaded does: to see what a strategy
+    /// makes of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_share: Option<Text<Share>>,
 }
 
 impl Default for VenueSection {
@@ -289,6 +293,7 @@ impl Default for VenueSection {
             slippage: default("none"),
             fees: None,
             stale_after: default("1m"),
+            refused_share: None,
         }
     }
 }
@@ -302,6 +307,7 @@ impl VenueSection {
             slippage: self.slippage.get(),
             fees: self.fees.as_ref().map(FeesSection::get),
             stale_after_ns: Some(self.stale_after.get().as_nanos() as i64),
+            refused_share: self.refused_share.as_ref().map(Text::get),
         }
     }
 }

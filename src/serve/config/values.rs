@@ -279,7 +279,7 @@ rules! {
     /// A percentage.
     Percent -> Decimal, "a number above 0, to 100", parse::percent;
     /// A share of volume.
-    Share -> Decimal, "a number above 0, to 1", parse::volume_share;
+    Share -> Decimal, "a number above 0, to 1", parse::share;
     /// When limits fill.
     Limits -> LimitFill, "`through` or `touch`", parse::limit_fill;
     /// Slippage.

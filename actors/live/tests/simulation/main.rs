@@ -1,5 +1,5 @@
-//! Deterministic simulation: a whole node, or two, on one thread in virtual time, with seeded faults of feed, bus, disk
-//! and clock.
+//! Deterministic simulation: a whole node, or two, on one thread in virtual time, with seeded faults of feed, bus, disk,
+//! venue and clock.
 //!
 //! | file | holds |
 //! |---|---|

@@ -94,6 +94,7 @@ pub fn plan(dice: &mut Dice, from: Timestamp, panic: u64) -> SessionPlan {
         let venue = VenueSpec {
             volume_share_max: dice.chance(700).then(|| rust_decimal::Decimal::new(2, 1)),
             limit_fill: *dice.pick(&[LimitFill::Through, LimitFill::Touch]),
+            refused_share: dice.chance(300).then(|| rust_decimal::Decimal::new(dice.between(1, 30), 2)),
             slippage: if dice.chance(300) { Slippage::Bps(2.into()) } else { Slippage::None },
             ..VenueSpec::default()
         };

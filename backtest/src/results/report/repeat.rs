@@ -140,6 +140,9 @@ fn execution(out: &mut String, venue: &VenueSpec) {
         exact(out, "fee_per_unit", fees.per_unit);
         exact(out, "fee_minimum", fees.minimum);
     }
+    if let Some(share) = venue.refused_share {
+        exact(out, "refused_share", share);
+    }
 }
 
 fn risk(out: &mut String, limits: &RiskLimits) {
