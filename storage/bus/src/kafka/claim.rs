@@ -243,8 +243,9 @@ impl Lane {
             if let Ok(written) = &outcome {
                 for (record, (partition, offset)) in group.records.iter().zip(&written.places) {
                     self.shared.catalog.note_commit(&record.topic, *partition, *offset);
-                    last = Some((record.topic.clone(), *partition, *offset));
                 }
+                let place = group.records.last().zip(written.places.last());
+                last = place.map(|(record, place)| (record.topic.clone(), place.0, place.1));
             }
             self.shared.turn_over(group.number, outcome.as_ref().err());
             group.answer(outcome);
