@@ -9,7 +9,7 @@ SHELL := bash
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
 
-run: ## build, make sample data, run a backtest on it
+run: ## build, make sample data, run a backtest on it, then serve the demonstration until Ctrl-C
 	@scripts/setup.sh
 	cargo build --release --locked
 	@scripts/first-run.sh

@@ -1,17 +1,24 @@
 //! The server: a thread with an actix system of its own, so that whoever starts it need not run actix.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::KeepAlive;
-use actix_web::{App, HttpServer, web};
+use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
+use utoipa_actix_web::{AppExt, scope};
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use crate::auth::guard::guard;
+use crate::context::{Context, Shared};
 use crate::metrics::{self, Metrics};
+use crate::problem::Problem;
 use crate::source::NodeSource;
-use crate::{health, ready, status};
+use crate::{health, openapi, ready, routes, status};
 
 /// What requests look at.
 pub(crate) type Source = web::Data<Arc<dyn NodeSource>>;
@@ -44,7 +51,11 @@ pub struct Server {
 
 impl Server {
     /// For so long a request that is being answered may hold up the end, in seconds.
-    const FAREWELL_SECS: u64 = 5;
+    const FAREWELL_SECS: u64 = 2;
+    /// Threads that answer.
+    const WORKERS: usize = 2;
+    /// For so long a connection is kept open for the next request.
+    const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
     /// Takes the address, without answering yet; port 0 takes a free one. A node does it before it begins anything.
     ///
@@ -58,23 +69,46 @@ impl Server {
     ///
     /// # Errors
     /// When it can't be listened on.
-    pub fn start(listener: TcpListener, source: Arc<dyn NodeSource>) -> Result<Self, ServerError> {
+    pub fn start(listener: TcpListener, shared: Shared) -> Result<Self, ServerError> {
         let address = listener.local_addr()?;
         let failed = |source| ServerError::Listen { address, source };
-        let metrics = web::Data::new(Metrics::new(source.clone()));
-        let source: Source = web::Data::new(source);
+        let metrics = web::Data::new(Metrics::new(shared.node.clone()));
+        let source: Source = web::Data::new(shared.node.clone());
+        let shared: Context = web::Data::new(shared);
         let (sender, receiver) = sync_channel(1);
         let thread = std::thread::Builder::new().name("api".into()).spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let server =
-                    HttpServer::new(move || App::new().configure(|app| routes(app, &source, &metrics)))
-                        .workers(1)
-                        // A connection that is kept open would hold up the end.
-                        .keep_alive(KeepAlive::Disabled)
-                        .shutdown_timeout(Self::FAREWELL_SECS)
-                        .disable_signals()
-                        .listen(listener)?
-                        .run();
+                // Made of the routes when they are registered; the same for each worker.
+                let document: Arc<OnceLock<web::Bytes>> = Arc::default();
+                let app = move || {
+                    let shown = document.clone();
+                    let (app, routes) = App::new()
+                        .app_data(shared.clone())
+                        .app_data(source.clone())
+                        .app_data(metrics.clone())
+                        .into_utoipa_app()
+                        .openapi(openapi::base())
+                        .route("/health", web::get().to(health::get))
+                        .route("/ready", web::get().to(ready::get))
+                        .route("/metrics", web::get().to(metrics::get))
+                        .route("/api/v1/status", web::get().to(status::get))
+                        .route("/api/v1/openapi.json", web::get().to(move || json(shown.clone())))
+                        .map(|app| {
+                            let page = SwaggerUi::new("/api/v1/docs/{_:.*}");
+                            app.service(page.config(Config::from("/api/v1/openapi.json")))
+                        })
+                        .service(scope::scope("/api/v1").configure(routes::all))
+                        .split_for_parts();
+                    document.get_or_init(|| openapi::complete(routes).to_json().unwrap_or_default().into());
+                    app.default_service(web::to(nowhere)).wrap(from_fn(guard)).wrap(headers())
+                };
+                let server = HttpServer::new(app)
+                    .workers(Self::WORKERS)
+                    .keep_alive(KeepAlive::Timeout(Self::KEEP_ALIVE))
+                    .shutdown_timeout(Self::FAREWELL_SECS)
+                    .disable_signals()
+                    .listen(listener)?
+                    .run();
                 let _ = sender.send(server.handle());
                 server.await
             })
@@ -93,7 +127,7 @@ impl Server {
         self.address
     }
 
-    /// Ends it: requests that are being answered get their answer, for up to five seconds.
+    /// Ends it: requests that are being answered get their answer, for up to two seconds.
     pub fn stop(mut self) {
         self.end();
     }
@@ -114,11 +148,23 @@ impl Drop for Server {
     }
 }
 
-fn routes(app: &mut web::ServiceConfig, source: &Source, metrics: &web::Data<Metrics>) {
-    app.app_data(source.clone())
-        .app_data(metrics.clone())
-        .route("/health", web::get().to(health::get))
-        .route("/ready", web::get().to(ready::get))
-        .route("/metrics", web::get().to(metrics::get))
-        .route("/api/v1/status", web::get().to(status::get));
+/// What all answers carry: no page of anyone else may guess, frame or keep them.
+fn headers() -> DefaultHeaders {
+    DefaultHeaders::new()
+        .add(("x-content-type-options", "nosniff"))
+        .add(("x-frame-options", "DENY"))
+        .add(("referrer-policy", "no-referrer"))
+        .add(("cache-control", "no-store"))
+        .add((
+            "content-security-policy",
+            "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
+        ))
+}
+
+async fn json(document: Arc<OnceLock<web::Bytes>>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(document.get().cloned().unwrap_or_default())
+}
+
+async fn nowhere() -> HttpResponse {
+    Problem::missing("route").error_response()
 }

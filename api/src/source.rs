@@ -8,6 +8,7 @@ use tradeflow_ingest::bars::BarStatus;
 use tradeflow_ingest::normalise::Counters;
 use tradeflow_ingest::quotes::QuoteBoard;
 use tradeflow_ingest::record::RecorderStatus;
+use tradeflow_live::SessionPlan;
 use tradeflow_live::node::{BusView, CellStatus, NodeView};
 use tradeflow_model::Timestamp;
 
@@ -24,6 +25,9 @@ pub struct FeedSource {
 
 /// A node that can be looked at. Each call gives what is so now; none may wait for long.
 pub trait NodeSource: Send + Sync + 'static {
+    /// Instruments and accounts of the session.
+    fn plan(&self) -> Arc<SessionPlan>;
+
     /// Session and cells.
     fn view(&self) -> NodeView;
 

@@ -13,6 +13,7 @@ use tradeflow_ingest::record::RecorderStatus;
 use tradeflow_live::node::CellView;
 use tradeflow_model::Timestamp;
 
+use crate::auth::AtHome;
 use crate::health::Health;
 use crate::server::Source;
 use crate::source::{FeedSource, NodeSource};
@@ -74,7 +75,7 @@ pub struct FeedLine {
 }
 
 /// A quote of the board.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct QuoteLine {
     /// The instrument.
@@ -260,6 +261,6 @@ impl From<&BarStatus> for BarsLine {
     }
 }
 
-pub(crate) async fn get(source: Source) -> HttpResponse {
+pub(crate) async fn get(source: Source, _: AtHome) -> HttpResponse {
     HttpResponse::Ok().json(Status::of(source.as_ref().as_ref()))
 }

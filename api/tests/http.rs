@@ -5,7 +5,7 @@ mod kit;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kit::{FakeNode, get, node, serve};
+use kit::{FakeNode, get, node, serve, serve_at};
 use tradeflow_api::status::Status;
 use tradeflow_api::{Health, HealthState, Server, ServerError};
 use tradeflow_ingest::FeedState;
@@ -22,7 +22,7 @@ fn a_node_that_is_well() {
     assert_eq!(health(&server), (200, Health { status: HealthState::Ok, reasons: vec![] }));
     assert_eq!(get(&server, "/ready").0, 200);
     assert_eq!(get(&server, "/nowhere").0, 404);
-    server.stop();
+    server.server.stop();
 }
 
 /// Each thing that can be wrong, how it is made so, and what is then said.
@@ -132,7 +132,7 @@ fn a_port_that_is_taken_is_named_and_free_again_after_the_end() {
     assert!(matches!(&error, ServerError::Listen { .. }), "{error:?}");
     assert!(error.to_string().contains(&address.to_string()), "{error}");
     assert_eq!(get(&server, "/health").0, 200, "the first is not disturbed");
-    server.stop();
-    let again = Server::start(Server::bind(address).unwrap(), node).unwrap();
+    server.server.stop();
+    let again = serve_at(address, &node);
     assert_eq!(get(&again, "/health").0, 200);
 }

@@ -215,13 +215,16 @@ impl Instrument {
             .map_err(|why| ValueError::new(self.symbol.as_str(), field, String::from_utf8_lossy(text), why))
     }
 
-    /// A price for an order: a decimal on the tick.
+    /// A price for an order: a decimal on the tick, above zero for all but futures, which have traded below it.
     ///
     /// # Errors
     /// Names the instrument and `field`.
     pub fn order_price(&self, field: &str, value: Decimal) -> Result<Price, ValueError> {
         let raw = fixed::from_decimal(value, self.price_scale)
             .map_err(|why| ValueError::new(self.symbol.as_str(), field, value, why))?;
+        if raw <= 0 && self.class != AssetClass::Future {
+            return Err(ValueError::new(self.symbol.as_str(), field, value, ValueReason::NotPositive));
+        }
         self.check_tick(field, Price::from_raw(raw))
     }
 

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use tradeflow_api::Server;
+use tradeflow_api::{Commander, Server, Shared};
 use tradeflow_bus::{Clock, SystemClock, Topics};
 use tradeflow_ingest::bars::{BarMakerConfig, BarSeries};
 use tradeflow_ingest::publish::Pressure;
@@ -34,6 +34,7 @@ use tradeflow_live::SessionPlan;
 use tradeflow_live::host::Sources;
 use tradeflow_live::node::{CellStatus, Node, NodeConfig, open_session};
 use tradeflow_model::Timestamp;
+use tradeflow_state::State;
 use tradeflow_storage::aggregate::Outside;
 use tradeflow_storage::catalog::Catalog;
 
@@ -169,6 +170,9 @@ impl Running {
     fn start(config: ServeConfig, runtime: &Runtime) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let listener = Server::bind(config.node.listen)?;
+        let folder = config.data_folder();
+        std::fs::create_dir_all(&folder).with_context(|| format!("folder {}", folder.display()))?;
+        let state = runtime.block_on(State::open(&config.state.url(&folder)))?;
         let bus = open_bus(&config)?;
         let topics = Topics::new(&config.bus.prefix);
         bus.create(&topics.specs(config.bus.partitions.get() as u32, config.bus.retention.get()))?;
@@ -185,6 +189,7 @@ impl Running {
         } else {
             tracing::info!(session = plan.id, "a new session");
         }
+        let commander = Commander::start(bus.clone(), topics.clone())?;
         // The first session names the bus for the recorder.
         let sources = sources(bus, topics, &catalog)?;
         let node = NodeConfig { group: group(&config, "cells"), ..config.node.config() };
@@ -195,7 +200,8 @@ impl Running {
         let shown = Arc::new(MarketStatus::default());
         let node = Arc::new(Node::start(sources, clock, opened, node)?);
         let view = View { node: node.clone(), market: shown.clone(), feeds, board };
-        let server = Server::start(listener, Arc::new(view))?;
+        let shared = Shared::new(Arc::new(view), state, commander, config.api.config());
+        let server = Server::start(listener, shared)?;
         wait_until_ready(&node);
         let market = Market::start(market, shown, runtime.handle().clone())?;
         let (gauge, lag) = (pressure.gauge(), node.lag());

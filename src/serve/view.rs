@@ -6,6 +6,7 @@ use tradeflow_api::{FeedSource, NodeSource};
 use tradeflow_ingest::bars::BarStatus;
 use tradeflow_ingest::quotes::QuoteBoard;
 use tradeflow_ingest::record::RecorderStatus;
+use tradeflow_live::SessionPlan;
 use tradeflow_live::node::{BusView, CellStatus, Node, NodeView};
 
 use super::feeds::FeedInfo;
@@ -24,6 +25,10 @@ pub struct View {
 }
 
 impl NodeSource for View {
+    fn plan(&self) -> Arc<SessionPlan> {
+        self.node.plan().clone()
+    }
+
     fn view(&self) -> NodeView {
         self.node.view()
     }

@@ -23,6 +23,9 @@ pub struct Args {
     /// The node: the address that it listens on
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = node_url)]
     url: Url,
+    /// An API key, which a node asks for that is not on this machine; better given by the variable TRADEFLOW_API_KEY
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
     /// Print it once and end, as also where the output is no terminal
     #[arg(long)]
     once: bool,
@@ -45,7 +48,7 @@ fn node_url(text: &str) -> Result<Url, String> {
 /// # Errors
 /// When it is to be printed once and no node answers, or the terminal can't be used.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let node = Node::new(&args.url)?;
+    let node = Node::new(&args.url, args.key.clone())?;
     if !args.once && !args.json && std::io::stdout().is_terminal() {
         live::run(node)?;
         return Ok(ExitCode::SUCCESS);
@@ -70,6 +73,7 @@ struct Node {
     /// As the user gave it.
     base: Url,
     url: Url,
+    key: Option<String>,
 }
 
 impl Node {
@@ -77,18 +81,23 @@ impl Node {
     /// A status is a few kilobytes, with thousands of instruments a megabyte or two.
     const ANSWER_MAX: usize = 64 << 20;
 
-    fn new(base: &Url) -> anyhow::Result<Self> {
+    fn new(base: &Url, key: Option<String>) -> anyhow::Result<Self> {
         // A node is on this machine or on this network.
         let client = Client::builder().no_proxy().timeout(Self::PATIENCE).build()?;
         let mut url = base.clone();
         url.set_path(&format!("{}/api/v1/status", base.path().trim_end_matches('/')));
-        Ok(Self { client, base: base.clone(), url })
+        let key = key.or_else(|| std::env::var("TRADEFLOW_API_KEY").ok()).filter(|key| !key.is_empty());
+        Ok(Self { client, base: base.clone(), url, key })
     }
 
     /// The node's answer.
     async fn text(&self) -> anyhow::Result<String> {
         let base = self.base.as_str().trim_end_matches('/');
-        let mut answer = self.client.get(self.url.clone()).send().await.map_err(|error| {
+        let mut request = self.client.get(self.url.clone());
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        let mut answer = request.send().await.map_err(|error| {
             let why = match error.is_timeout() {
                 true => format!("no answer within {} s", Self::PATIENCE.as_secs()),
                 false => root(&error),
@@ -105,6 +114,12 @@ impl Node {
             if bytes.len() > Self::ANSWER_MAX {
                 bail!("{}: more than {} MB", self.answer(), Self::ANSWER_MAX >> 20);
             }
+        }
+        if matches!(answer.status().as_u16(), 401 | 403) {
+            bail!(
+                "{}: the node wants an API key with the scope read: --key, or TRADEFLOW_API_KEY",
+                self.answer()
+            );
         }
         if !answer.status().is_success() {
             bail!("{}: HTTP {}; is it a node of TradeFlow?", self.answer(), answer.status().as_u16());

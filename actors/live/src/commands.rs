@@ -9,7 +9,7 @@ use tradeflow_actors::execution::OrderRequest;
 use tradeflow_actors::strategy::kind_of;
 use tradeflow_bus::record::{RecordError, decode, encode};
 use tradeflow_model::market::{PriceType, SeriesKind};
-use tradeflow_model::order::Execution;
+use tradeflow_model::order::{Execution, TrailOffset};
 use tradeflow_model::plan::StrategyPlan;
 use tradeflow_model::signal::Size;
 use tradeflow_model::{Instrument, InstrumentId, OrderId, OrderKind, Price, Side, TimeInForce, Timestamp};
@@ -99,9 +99,18 @@ pub struct WireOrder {
     /// `stop`: the trigger; with a price, too, a stop-limit order.
     #[serde(default)]
     pub trigger: Option<Decimal>,
+    /// `trailing-stop`: the distance of its trigger from the best price, in price.
+    #[serde(default)]
+    pub trail_price: Option<Decimal>,
+    /// `trailing-stop`: the distance in basis points of the best price.
+    #[serde(default)]
+    pub trail_bps: Option<u32>,
     /// How long it stands; until cancelled when not given.
     #[serde(default)]
     pub time_in_force: Option<TimeInForce>,
+    /// Where in the session; in continuous trading when not given.
+    #[serde(default)]
+    pub execution: Option<Execution>,
     /// It may only reduce.
     #[serde(default)]
     pub reduce_only: bool,
@@ -221,17 +230,35 @@ impl WireOrder {
             .order_qty("quantity", self.qty)
             .map_err(|error| refuse(Refusal::Invalid, error.to_string()))?;
         let (limit, trigger) = (price("limit price", self.price)?, price("trigger", self.trigger)?);
-        let kind = match (limit, trigger) {
-            (None, None) => OrderKind::Market,
-            (Some(price), None) => OrderKind::Limit { price },
-            (None, Some(trigger)) => OrderKind::Stop { trigger },
-            (Some(price), Some(trigger)) => OrderKind::StopLimit { trigger, price },
+        let offset = match (price("trail", self.trail_price)?, self.trail_bps) {
+            (None, None) => None,
+            (Some(distance), None) => Some(TrailOffset::Price(distance)),
+            (None, Some(bps)) => Some(TrailOffset::Bps(bps)),
+            (Some(_), Some(_)) => {
+                return Err(refuse(
+                    Refusal::Invalid,
+                    "a trailing stop has one distance: in price or in basis points",
+                ));
+            }
+        };
+        let kind = match (limit, trigger, offset) {
+            (None, None, None) => OrderKind::Market,
+            (Some(price), None, None) => OrderKind::Limit { price },
+            (None, Some(trigger), None) => OrderKind::Stop { trigger },
+            (Some(price), Some(trigger), None) => OrderKind::StopLimit { trigger, price },
+            (None, None, Some(offset)) => OrderKind::TrailingStop { offset, trigger: None },
+            (_, _, Some(_)) => {
+                return Err(refuse(
+                    Refusal::Invalid,
+                    "a trailing stop has neither a price nor a trigger of its own",
+                ));
+            }
         };
         Ok(OrderRequest {
             instrument: id,
             side: self.side,
             kind,
-            execution: Execution::Continuous,
+            execution: self.execution.unwrap_or_default(),
             time_in_force: self.time_in_force.unwrap_or(TimeInForce::Gtc),
             qty,
             reduce_only: self.reduce_only,

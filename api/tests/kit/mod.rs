@@ -8,15 +8,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tradeflow_api::{FeedSource, NodeSource, Server};
+use tradeflow_api::{ApiConfig, Commander, FeedSource, NodeSource, Server, Shared};
+use tradeflow_bus::{Bus, Durability, MemoryBus, Retention, Topics};
 use tradeflow_ingest::bars::BarStatus;
 use tradeflow_ingest::normalise::Counters;
 use tradeflow_ingest::quotes::{Post, QuoteBoard, Ranking, SourceSpec};
 use tradeflow_ingest::record::RecorderStatus;
 use tradeflow_ingest::{FeedState, FeedStatus};
+use tradeflow_live::SessionPlan;
 use tradeflow_live::node::{BusView, CellStatus, CellView, NodeView, PositionView, StrategyView};
 use tradeflow_model::instrument::AssetClass;
 use tradeflow_model::order::DenyReason;
+use tradeflow_model::plan::RunPlan;
 use tradeflow_model::{Currency, Instrument, Price, Symbol, Timestamp};
 
 const SECOND: i64 = 1_000_000_000;
@@ -31,9 +34,14 @@ pub struct FakeNode {
     pub board: Arc<QuoteBoard>,
     pub failure: Mutex<Option<String>>,
     pub now: Timestamp,
+    pub plan: Arc<SessionPlan>,
 }
 
 impl NodeSource for FakeNode {
+    fn plan(&self) -> Arc<SessionPlan> {
+        self.plan.clone()
+    }
+
     fn view(&self) -> NodeView {
         self.view.lock().unwrap().clone()
     }
@@ -168,12 +176,53 @@ pub fn node() -> FakeNode {
     let view =
         NodeView { session: "20260203-1".into(), ready: true, cells: vec![cell("beta"), cell("alpha")] };
     let (view, failure) = (Mutex::new(view), Mutex::default());
-    FakeNode { view, cells, feeds, recorder, bars, board, failure, now }
+    let run = RunPlan {
+        instruments: Vec::new(),
+        series: Vec::new(),
+        from: now,
+        to: Timestamp::MAX,
+        batch_rows: 4096,
+        window_batches: 4,
+        seed: 1,
+        cells: Vec::new(),
+    };
+    let plan = Arc::new(SessionPlan::new(run, Vec::new(), Durability::Process, now));
+    FakeNode { view, cells, feeds, recorder, bars, board, failure, now, plan }
+}
+
+/// A server on a free port, and what it stands on.
+pub struct Served {
+    pub server: Server,
+    _folder: tempfile::TempDir,
+    // The database's connections live in it.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl std::ops::Deref for Served {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
 }
 
 /// A server of a node on a free port.
-pub fn serve(node: &Arc<FakeNode>) -> Server {
-    Server::start(Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap(), node.clone()).unwrap()
+pub fn serve(node: &Arc<FakeNode>) -> Served {
+    serve_at(SocketAddr::from(([127, 0, 0, 1], 0)), node)
+}
+
+/// A server of a node on this port.
+pub fn serve_at(listen: SocketAddr, node: &Arc<FakeNode>) -> Served {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("state.db").display());
+    let state = runtime.block_on(tradeflow_state::State::open(&url)).unwrap();
+    let (bus, topics) = (Arc::new(MemoryBus::new()), Topics::new(""));
+    bus.create(&topics.specs(1, Retention::default())).unwrap();
+    let commander = Commander::start(bus, topics).unwrap();
+    let shared = Shared::new(node.clone(), state, commander, ApiConfig::default());
+    let server = Server::start(Server::bind(listen).unwrap(), shared).unwrap();
+    Served { server, _folder: folder, _runtime: runtime }
 }
 
 /// The answer to a GET: status, headers, body.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `mod.rs` | [`ServeConfig`]: reading and showing it |
 //! | `node.rs` | how the node runs: bus, feeds, recorder, log |
+//! | `api.rs` | what the server takes and keeps: users, limits, the database |
 //! | `trading.rs` | what is traded: instruments, accounts, strategies |
 //! | `values.rs` | values that are written as text, with their ranges |
 //! | `tree.rs` | file and environment as one tree with places; reading with all problems at once |
@@ -12,6 +13,7 @@
 //! | `plan.rs` | from the configuration to a session's plan and the feeds' watchlists |
 //! | `reference.rs` | makes the reference (in tests) |
 
+pub mod api;
 mod check;
 pub mod node;
 mod plan;
@@ -29,6 +31,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tradeflow_backtest::config::{Place, Problems};
 
+use api::{ApiSection, StateSection};
 use node::{BusSection, Feeds, LogSection, NodeSection, RecorderSection};
 use trading::{AccountSection, InstrumentSection};
 use tree::Node;
@@ -51,6 +54,10 @@ pub struct ServeConfig {
     pub feeds: Feeds,
     /// The recorder: the live stream into the catalog.
     pub recorder: RecorderSection,
+    /// Who may do what over HTTP, and how often.
+    pub api: ApiSection,
+    /// The database of users and of what they keep.
+    pub state: StateSection,
     /// Logs, on standard error.
     pub log: LogSection,
     /// What is followed, the most important first.

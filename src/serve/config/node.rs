@@ -246,7 +246,7 @@ impl Default for LogSection {
     }
 }
 
-fn hidden<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn hidden<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(ToString::to_string).serialize(serializer)
 }
 

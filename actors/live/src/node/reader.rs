@@ -191,6 +191,10 @@ impl BusReader {
         }
     }
 
+    pub(super) fn places(&self) -> &BTreeMap<(Topic, u32), u64> {
+        &self.places
+    }
+
     pub(super) fn add(&mut self, cell: usize, reached: Reached, places: &Places) -> Result<(), LiveError> {
         let topics = &self.shared.sources.topics;
         let partition = self.plan.journal_partition(cell, self.shared.sources.partitions);

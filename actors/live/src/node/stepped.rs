@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use tradeflow_bus::{BusError, Clock, Exclusive};
+use tradeflow_bus::{BusError, Clock, Exclusive, Topic};
 
 use super::bring_up::bring_up;
 use super::open::{begin_close, close_session, still_open};
@@ -92,6 +92,11 @@ impl SteppedNode {
     /// Whether it owns a partition, as far as it knows.
     pub fn owns(&self, partition: u32) -> bool {
         self.writers.contains_key(&partition)
+    }
+
+    /// What its reader reads next, by topic and partition.
+    pub fn reads(&self) -> &BTreeMap<(Topic, u32), u64> {
+        self.reader.places()
     }
 
     /// Claims a partition and brings its cells up. What is wrong with one cell halts that cell.

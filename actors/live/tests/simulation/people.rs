@@ -118,6 +118,9 @@ impl People {
             ),
             price: self.dice.chance(500).then(|| self.near(price)),
             trigger: self.dice.chance(200).then(|| self.near(price)),
+            trail_price: None,
+            trail_bps: self.dice.chance(100).then(|| self.dice.between(0, 200) as u32),
+            execution: None,
             time_in_force: self.dice.chance(500).then(|| {
                 let until = now.saturating_add(self.dice.between(-1, 30) * 1_000_000_000);
                 *self.dice.pick(&[

@@ -83,9 +83,14 @@ impl World {
         }
         let mut said = String::from("retention:");
         for ((topic, partition), before) in floor {
-            let topic = topic.topic(&sources.topics);
+            let topic = topic.topic(&sources.topics).clone();
+            // Nor what a reader is about to read: retention is days, a reader that works is moments behind.
+            let key = (topic.clone(), partition);
+            let running = self.machines.iter().filter_map(|machine| machine.node.as_ref());
+            let behind = running.filter_map(|running| running.node.reads().get(&key).copied()).min();
+            let before = behind.map_or(before, |next| before.min(next));
             let _ = write!(said, " {topic}/{partition} before {before}");
-            self.disk.trim(topic, partition, before);
+            self.disk.trim(&topic, partition, before);
         }
         self.note(said);
         Ok(())

@@ -1,0 +1,152 @@
+//! Commands to cells: put on the bus, and their answers taken from it. Which node has the cell does not matter.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use tradeflow_actors::cell::Answer;
+use tradeflow_bus::record::decode;
+use tradeflow_bus::{Bus, BusError, Durability, NewRecord, Position, Topics, partition_of};
+use tradeflow_live::commands::{CommandMessage, WireCommand};
+use tradeflow_live::outputs::Reply;
+use tradeflow_model::Timestamp;
+
+use crate::problem::Problem;
+
+/// Sends commands. Dropping it ends its thread.
+pub struct Commander {
+    bus: Arc<dyn Bus>,
+    topics: Topics,
+    waiting: Waiting,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Reply>>>>;
+
+/// A cell that has not answered by then may still do what it was told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Commander {
+    /// Listens to answers from now on.
+    ///
+    /// # Errors
+    /// When the bus can't be read.
+    pub fn start(bus: Arc<dyn Bus>, topics: Topics) -> Result<Self, BusError> {
+        let places = (0..bus.partitions(&topics.replies)?).map(|partition| {
+            let offset = bus.bounds(&topics.replies, partition)?.end;
+            Ok(Position { topic: topics.replies.clone(), partition, offset })
+        });
+        let mut reader = bus.reader(&places.collect::<Result<Vec<_>, BusError>>()?)?;
+        let (waiting, stop) = (Waiting::default(), Arc::new(AtomicBool::new(false)));
+        let work = {
+            let (waiting, stop) = (waiting.clone(), stop.clone());
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let records = match reader.poll(1000, Duration::from_millis(100)) {
+                        Ok(records) => records,
+                        Err(BusError::Trimmed { topic, partition, first, .. }) => {
+                            // Whoever waited for these has given up long ago.
+                            let _ = reader.set(&Position { topic, partition, offset: first });
+                            continue;
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "answers of cells");
+                            std::thread::sleep(Duration::from_millis(200));
+                            continue;
+                        }
+                    };
+                    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                    for record in records {
+                        let reply =
+                            record.value.as_deref().and_then(|value| decode::<Reply>("replies", value).ok());
+                        if let Some((asker, reply)) =
+                            reply.and_then(|reply| Some((waiting.remove(&reply.id)?, reply)))
+                        {
+                            let _ = asker.send(reply); // he may have gone
+                        }
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("replies".into()).spawn(work);
+        let thread =
+            thread.map_err(|error| BusError::other("replies", format!("can't start a thread: {error}")))?;
+        Ok(Self { bus, topics, waiting, stop, thread: Some(thread) })
+    }
+
+    /// Sends a command, and waits for the answer. `id` is unique: the same command is done once.
+    ///
+    /// # Errors
+    /// When the bus can't be written, or the cell does not answer in time; the refusal of the cell.
+    pub async fn send(
+        &self,
+        now: Timestamp,
+        account: &str,
+        id: &str,
+        command: WireCommand,
+    ) -> Result<Vec<tradeflow_model::OrderId>, Problem> {
+        let message = CommandMessage {
+            v: CommandMessage::VERSION,
+            id: id.to_owned(),
+            account: account.to_owned(),
+            ts: now,
+            command,
+        };
+        let record = NewRecord {
+            topic: self.topics.commands.clone(),
+            partition: {
+                let partitions = self.bus.partitions(&self.topics.commands).map_err(|error| away(&error))?;
+                partition_of(account.as_bytes(), partitions)
+            },
+            key: account.to_owned().into(),
+            value: Some(message.encode().into()),
+            ts: now,
+        };
+        let (sender, answer) = oneshot::channel();
+        let asker = Asker { waiting: self.waiting.clone(), id: id.to_owned() };
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), sender);
+        self.bus.publish(vec![record], Durability::Process).await.map_err(|error| away(&error))?;
+        let answered = tokio::time::timeout(PATIENCE, answer).await;
+        drop(asker);
+        match answered {
+            Ok(Ok(Reply { answer: Answer::Done { orders }, .. })) => Ok(orders),
+            Ok(Ok(Reply { answer: Answer::Refused { code, why }, .. })) => Err(Problem::refused(code, why)),
+            Ok(Err(_)) => Err(Problem::unavailable("the server is stopping")),
+            Err(_) => Err(Problem::unanswered(format!(
+                "account {account} has not answered within {} s; the command may still be done: send it again with the same \
+                 idempotency-key, and it is done once",
+                PATIENCE.as_secs()
+            ))),
+        }
+    }
+}
+
+fn away(error: &BusError) -> Problem {
+    tracing::warn!(%error, "a command");
+    Problem::unavailable("the bus is not available")
+}
+
+/// Someone who waits; when he goes, no one waits.
+struct Asker {
+    waiting: Waiting,
+    id: String,
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+impl Drop for Commander {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic in it was reported where it happened
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! How many requests a user, a key or an address may make.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+
+use crate::context::ApiConfig;
+
+type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
+
+/// The limiters.
+pub struct Limits {
+    users: Limiter<String>,
+    addresses: Limiter<IpAddr>,
+    attempts: Limiter<IpAddr>,
+    clock: DefaultClock,
+}
+
+/// What is left to someone.
+#[derive(Debug, Clone, Copy)]
+pub struct Left {
+    /// At most at once.
+    pub limit: u32,
+    /// Of these still.
+    pub remaining: u32,
+}
+
+/// Of whom nothing was heard for this many requests of others nothing is kept.
+const SWEEP_OVER: usize = 10_000;
+
+impl Limits {
+    /// As configured.
+    pub fn new(config: &ApiConfig) -> Self {
+        let quota = |per_second: u32| {
+            let rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
+            Quota::per_second(rate).allow_burst(rate.saturating_mul(const { NonZeroU32::new(2).unwrap() }))
+        };
+        let attempts = NonZeroU32::new(config.attempts_per_minute).unwrap_or(NonZeroU32::MIN);
+        Self {
+            users: RateLimiter::dashmap(quota(config.requests_per_second)).with_middleware(),
+            addresses: RateLimiter::dashmap(quota(config.anonymous_per_second)).with_middleware(),
+            attempts: RateLimiter::dashmap(Quota::per_minute(attempts)).with_middleware(),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// A request of a user or key.
+    ///
+    /// # Errors
+    /// After how many seconds the next is taken.
+    pub fn user(&self, id: &str) -> Result<Left, u64> {
+        self.check(&self.users, &id.to_owned())
+    }
+
+    /// A request of no one who is known.
+    ///
+    /// # Errors
+    /// As [`Self::user`].
+    pub fn address(&self, address: IpAddr) -> Result<Left, u64> {
+        self.check(&self.addresses, &address)
+    }
+
+    /// An attempt to log in, to register, to reset a password.
+    ///
+    /// # Errors
+    /// As [`Self::user`].
+    pub fn attempt(&self, address: IpAddr) -> Result<Left, u64> {
+        self.check(&self.attempts, &address)
+    }
+
+    fn check<K: std::hash::Hash + Eq + Clone>(&self, limiter: &Limiter<K>, key: &K) -> Result<Left, u64> {
+        if limiter.len() > SWEEP_OVER {
+            limiter.retain_recent();
+        }
+        match limiter.check_key(key) {
+            Ok(state) => Ok(Left {
+                limit: state.quota().burst_size().get(),
+                remaining: state.remaining_burst_capacity(),
+            }),
+            Err(until) => Err(until.wait_time_from(self.clock.now()).as_secs() + 1),
+        }
+    }
+}

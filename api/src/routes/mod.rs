@@ -1,0 +1,186 @@
+//! The routes under `/api/v1`, one file each.
+//!
+//! Each handler names the least role that may call it twice: as the type of its caller ([`crate::auth::As`]), which is
+//! what holds, and in its description, which the OpenAPI document shows; a test compares the two by calling it.
+
+pub(crate) mod accounts;
+pub(crate) mod api_keys;
+pub(crate) mod auth;
+pub(crate) mod instruments;
+pub(crate) mod logs;
+pub(crate) mod orders;
+pub(crate) mod positions;
+pub(crate) mod quotes;
+pub(crate) mod sessions;
+pub(crate) mod strategies;
+pub(crate) mod users;
+pub(crate) mod watchlists;
+
+use actix_web::HttpRequest;
+use tradeflow_model::Timestamp;
+use tradeflow_state::NewAudit;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::auth::Caller;
+use crate::context::{Context, Shared};
+use crate::problem::{FieldProblem, Problem};
+
+/// All of them.
+pub(crate) fn all(app: &mut ServiceConfig) {
+    app.service(auth::register)
+        .service(auth::login)
+        .service(auth::refresh)
+        .service(auth::logout)
+        .service(auth::me)
+        .service(auth::change_password)
+        .service(auth::forgot)
+        .service(auth::reset)
+        .service(sessions::list)
+        .service(sessions::end)
+        .service(api_keys::list)
+        .service(api_keys::create)
+        .service(api_keys::remove)
+        .service(users::list)
+        .service(users::get)
+        .service(users::change)
+        .service(watchlists::list)
+        .service(watchlists::create)
+        .service(watchlists::get)
+        .service(watchlists::change)
+        .service(watchlists::remove)
+        .service(instruments::list)
+        .service(instruments::get)
+        .service(quotes::list)
+        .service(quotes::get)
+        .service(accounts::list)
+        .service(accounts::get)
+        .service(accounts::users)
+        .service(accounts::grant)
+        .service(accounts::revoke)
+        .service(accounts::pause)
+        .service(accounts::resume)
+        .service(accounts::kill)
+        .service(positions::list)
+        .service(positions::close)
+        .service(positions::flatten)
+        .service(orders::place)
+        .service(orders::change)
+        .service(orders::cancel)
+        .service(orders::cancel_all)
+        .service(strategies::list)
+        .service(strategies::get)
+        .service(strategies::start)
+        .service(strategies::stop)
+        .service(logs::audit);
+}
+
+/// A page of a list.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub(crate) struct Page<T> {
+    /// What is on it.
+    items: Vec<T>,
+    /// Give it as `cursor` for the next page; none on the last.
+    next: Option<String>,
+}
+
+/// Which page.
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Paging {
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// How many at most: 1 to 500, 100 when it is not given.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+}
+
+impl Paging {
+    fn limit(&self) -> Result<u32, Problem> {
+        match self.limit.unwrap_or(100) {
+            limit @ 1..=500 => Ok(limit),
+            _ => Err(Problem::field("limit", "takes 1 to 500")),
+        }
+    }
+}
+
+impl<T> Page<T> {
+    /// Of one item more than is shown, where there is one.
+    fn of(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> String) -> Self {
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = if more { items.last().map(id) } else { None };
+        Self { items, next }
+    }
+}
+
+/// Checks texts of a body: not empty, not too long, no control characters.
+pub(crate) struct Checks(Vec<FieldProblem>);
+
+impl Checks {
+    pub(crate) fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn text(&mut self, field: &str, text: &str, min: usize, max: usize) -> &mut Self {
+        let length = text.chars().count();
+        if length < min || length > max {
+            return self.that(false, field, &format!("takes {min} to {max} characters, not {length}"));
+        }
+        self.that(!text.chars().any(char::is_control), field, "takes no control characters")
+    }
+
+    pub(crate) fn that(&mut self, holds: bool, field: &str, why: &str) -> &mut Self {
+        if !holds {
+            self.0.push(FieldProblem { field: field.to_owned(), why: why.to_owned() });
+        }
+        self
+    }
+
+    pub(crate) fn done(&mut self) -> Result<(), Problem> {
+        match std::mem::take(&mut self.0) {
+            wrong if wrong.is_empty() => Ok(()),
+            wrong => Err(Problem::fields(wrong)),
+        }
+    }
+}
+
+/// Notes in the audit log what a caller did. What was done stands, whether it can be noted or not.
+pub(crate) async fn audit(shared: &Shared, caller: &Caller, action: &str, object: &str, outcome: &str) {
+    let user = &caller.identity.user;
+    let new = NewAudit {
+        user: Some(&user.id),
+        actor: &user.email,
+        action,
+        object,
+        outcome,
+        address: &caller.address,
+    };
+    note(shared, new).await;
+}
+
+pub(crate) async fn note(shared: &Shared, new: NewAudit<'_>) {
+    tracing::info!(target: "audit", actor = new.actor, action = new.action, object = new.object, outcome = new.outcome, address = new.address);
+    if let Err(error) = shared.state.add_audit(shared.now(), new).await {
+        tracing::warn!(%error, "the audit log");
+    }
+}
+
+/// A time as it stands in answers.
+pub(crate) fn time(at: Timestamp) -> String {
+    at.to_string()
+}
+
+/// A header as text.
+pub(crate) fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+    request.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// An account that the caller may see; others are as if they were not there.
+pub(crate) async fn account_of(shared: &Context, caller: &Caller, account: &str) -> Result<(), Problem> {
+    let plan = shared.plan();
+    let known = plan.run.cells.iter().any(|cell| cell.account.id.as_str() == account);
+    let shown = known
+        && (caller.identity.user.role >= tradeflow_state::Role::Manager
+            || shared.state.has_access(caller.id(), account).await?);
+    if shown { Ok(()) } else { Err(Problem::missing("account")) }
+}

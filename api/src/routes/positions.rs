@@ -1,0 +1,78 @@
+//! `positions`: what an account holds; closing it.
+
+use actix_web::{HttpRequest, HttpResponse, delete, get, web};
+use serde::Serialize;
+use tradeflow_live::commands::WireCommand;
+use tradeflow_live::node::PositionView;
+use utoipa::ToSchema;
+
+use super::{account_of, orders};
+use crate::auth::{As, Trader, Viewer};
+use crate::context::Context;
+use crate::problem::Problem;
+
+/// A position.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PositionLine {
+    /// The instrument.
+    symbol: String,
+    /// How much; below zero when it is short.
+    qty: String,
+    /// The price that it is valued at.
+    mark: String,
+    /// Its profit.
+    unrealized: String,
+}
+
+impl From<PositionView> for PositionLine {
+    fn from(PositionView { symbol, qty, mark, unrealized }: PositionView) -> Self {
+        Self { symbol, qty, mark, unrealized }
+    }
+}
+
+/// Positions of an account
+#[utoipa::path(tag = "positions", params(("account" = String, Path, description = "Its name")),
+    security(("bearer" = ["viewer"])), responses((status = 200, body = Vec<PositionLine>)))]
+#[get("/accounts/{account}/positions")]
+pub(crate) async fn list(
+    shared: Context,
+    caller: As<Viewer>,
+    account: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    account_of(&shared, &caller, &account).await?;
+    let view = shared.node.view().cells.into_iter().find(|view| view.account == *account);
+    let view = view.ok_or_else(|| Problem::unavailable("the account's cell does not run on this node"))?;
+    Ok(HttpResponse::Ok().json(view.positions.into_iter().map(PositionLine::from).collect::<Vec<_>>()))
+}
+
+/// Close a position
+///
+/// Its orders are cancelled, and a market order closes it.
+#[utoipa::path(tag = "positions",
+    params(("account" = String, Path, description = "Its name"), ("symbol" = String, Path, description = "The instrument"),
+        orders::Idempotency),
+    security(("bearer" = ["trader"])), responses((status = 200, body = orders::Done)))]
+#[delete("/accounts/{account}/positions/{symbol}")]
+pub(crate) async fn close(
+    shared: Context,
+    caller: As<Trader>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (account, symbol) = path.into_inner();
+    orders::command(&shared, &caller, &request, &account, "positions.close", WireCommand::Close { symbol })
+        .await
+}
+
+/// Cancel all orders and close all positions
+#[utoipa::path(tag = "positions", params(("account" = String, Path, description = "Its name"), orders::Idempotency),
+    security(("bearer" = ["trader"])), responses((status = 200, body = orders::Done)))]
+#[delete("/accounts/{account}/positions")]
+pub(crate) async fn flatten(
+    shared: Context,
+    caller: As<Trader>,
+    request: HttpRequest,
+    account: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    orders::command(&shared, &caller, &request, &account, "positions.flatten", WireCommand::Flatten).await
+}
