@@ -393,6 +393,11 @@ def test_a_position_is_opened_and_closed(users, price):
     assert "lookback" in problem["detail"]
     client.ok("POST", f"{ACCOUNT}/strategies", {**wanted, "data": "trades", "size": "20%"})
     eventually("it runs", lambda: any(one["id"] == "momentum" and one["running"] for one in client.ok("GET", ACCOUNT)["strategies"]))
+    # One that is warmed up from the catalog and the bus, and one whose bars the session does not make.
+    cross = {"id": "minutes", "kind": "sma_cross", "params": {"fast": 2, "slow": 5}, "symbols": ["BTCUSD"], "size": "1%"}
+    client.ok("POST", f"{ACCOUNT}/strategies", {**cross, "data": "1m"})
+    client.ok("DELETE", f"{ACCOUNT}/strategies/minutes")
+    client.refused(422, "POST", f"{ACCOUNT}/strategies", {**cross, "data": "7m"})
     kinds = {one["kind"]: one for one in client.ok("GET", "/api/v1/strategies")}
     assert client.ok("GET", "/api/v1/strategies/tick_momentum") == kinds["tick_momentum"]
     assert "lookback" in kinds["tick_momentum"]["params"]["properties"]
@@ -438,6 +443,7 @@ def test_a_write_with_a_key_is_done_once(users, price):
         (b"\xff\xfe", 400, None),
         (b'{"name": "w"} trailing', 400, None),
         (b"[]", 422, "body"),
+        (b'["w", []]', 422, "body"),
         (b"null", 422, "body"),
         (b"{}", 422, "body"),
         (b'{"name": 7}', 422, "name"),

@@ -489,6 +489,15 @@ impl Handler<Close> for CellShell {
     }
 }
 
+/// A panic outside of its cell ends a shell, and no one rebuilds it: that is to be seen.
+impl Drop for CellShell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.status.halt("its shell panicked; start the node again, nothing is lost");
+        }
+    }
+}
+
 /// The end of the append with this number. Several may wait for it: beside other things, and with the mailbox held.
 struct Landing(u64);
 

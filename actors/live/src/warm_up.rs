@@ -1,6 +1,7 @@
 //! Finds and reads a strategy's past when it starts: the catalog up to where it ends, then the bus up to the cell's own
 //! place in each partition.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tradeflow_actors::cell::{Answer, Command, Refusal};
@@ -46,17 +47,23 @@ impl WarmUps {
         message: &CommandMessage,
     ) -> Result<(Command, Past), Answer> {
         let command = message.command.resolve(&self.plan, host.index()).map_err(|answer| *answer)?;
-        let past = match &command {
-            Command::Start(strategy) => self
-                .past(host, strategy)
-                .map_err(|error| Answer::refused(Refusal::Invalid, format!("its warm-up: {error}")))?,
-            _ => Vec::new(),
-        };
+        let Command::Start(strategy) = &command else { return Ok((command, Vec::new())) };
+        // Reading blocks, and may start a runtime, which a thread that already drives one can't: on a thread of its own.
+        // The cell waits, so that nothing comes between what was read and its place.
+        let places = host.offered().market.clone();
+        let past = std::thread::scope(|scope| scope.spawn(|| self.past(&places, strategy)).join());
+        let past = past.unwrap_or_else(|_| Err(LiveError::Other("reading it panicked".into())));
+        let past =
+            past.map_err(|error| Answer::refused(Refusal::Invalid, format!("its warm-up: {error}")))?;
         Ok((command, past))
     }
 
-    /// What a strategy needs of the past, from where the cell is now.
-    pub(crate) fn past(&mut self, host: &CellHost, strategy: &StrategyPlan) -> Result<Past, LiveError> {
+    /// What a strategy needs of the past, up to a cell's places.
+    pub(crate) fn past(
+        &mut self,
+        places: &BTreeMap<(MarketTopic, u32), u64>,
+        strategy: &StrategyPlan,
+    ) -> Result<Past, LiveError> {
         let mut past = Vec::new();
         if strategy.warm_up_bars == 0 {
             return Ok(past);
@@ -79,7 +86,7 @@ impl WarmUps {
             let symbol = self.plan.symbol(series.instrument);
             let partition = tradeflow_bus::partition_of(symbol.as_str().as_bytes(), partitions);
             let kept = self.sources.bus.bounds(name, partition)?;
-            let end = host.offered().market.get(&(topic, partition)).copied().unwrap_or(kept.end);
+            let end = places.get(&(topic, partition)).copied().unwrap_or(kept.end);
             let on_bus =
                 HistoryRef::Bus { series: *id, topic, partition, first: kept.start.min(end), end, after };
             for reference in catalog.into_iter().chain([on_bus]) {

@@ -59,7 +59,7 @@ pub(super) fn bring_up(
     first.extend(refuse_missed(shared, &mut host, (partition, from), now)?);
     let mut warm_ups = WarmUps::new(sources, plan);
     for strategy in &plan.accounts[cell].strategies {
-        let history = warm_ups.past(&host, strategy)?;
+        let history = warm_ups.past(&host.offered().market, strategy)?;
         host.offer(Pending::Command {
             now,
             source: None,
