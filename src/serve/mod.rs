@@ -227,6 +227,7 @@ impl Running {
             "look    http://{}/api/v1/status, or: tradeflow status --url http://{0}",
             self.server.address()
         );
+        println!("api     http://{}/api/v1/docs/", self.server.address());
         println!("stop    Ctrl-C");
     }
 

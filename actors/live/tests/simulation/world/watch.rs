@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use tradeflow_bus::Position;
+use tradeflow_live::commands::{CommandMessage, WireCommand};
 use tradeflow_live::host::Snapshot;
 use tradeflow_live::journal::{Input, JournalReader};
 use tradeflow_live::{CellHost, HistoryRef, MarketTopic};
@@ -69,15 +71,32 @@ impl World {
             }
             let partition = self.plan.journal_partition(cell, PARTITIONS);
             let (bus, topics, from) = (&sources.bus, &sources.topics, snapshot.journal_next);
+            let mut told = snapshot.places.commands;
             let mut journal = JournalReader::new(bus, &topics.journal, partition, from, account)?;
             while let Some((_, entry)) = journal.read()? {
                 for input in &entry.inputs {
-                    let Input::Command { history, .. } = input else { continue };
+                    let Input::Command { history, source, .. } = input else { continue };
+                    told = source.map_or(told, |source| told.max(source.offset + 1));
                     for reference in history {
                         if let HistoryRef::Bus { topic, partition, first, .. } = reference {
                             keep(*topic, *partition, *first);
                         }
                     }
+                }
+            }
+            // A strategy that is about to start may have read its past from here, and not be in the journal yet.
+            let place = Position { topic: topics.commands.clone(), partition, offset: told };
+            let mut commands = bus.scan(&place)?;
+            loop {
+                let records = commands.next(100)?;
+                if records.is_empty() {
+                    break;
+                }
+                let read =
+                    records.iter().filter_map(|stored| CommandMessage::decode(stored.value.as_deref()?).ok());
+                let starts = |message: &CommandMessage| matches!(message.command, WireCommand::Start(_));
+                if read.into_iter().any(|message| message.account == account && starts(&message)) {
+                    return Ok(());
                 }
             }
         }
