@@ -7,7 +7,7 @@ use actix_web::web;
 use moka::sync::Cache;
 use tradeflow_live::SessionPlan;
 use tradeflow_model::Timestamp;
-use tradeflow_state::{Identity, Lifetimes, State};
+use tradeflow_state::{Identity, Lifetimes, State, StateError};
 
 use crate::commander::Commander;
 use crate::limits::Limits;
@@ -26,6 +26,8 @@ pub struct ApiConfig {
     pub requests_per_second: u32,
     /// Requests a second from an address without a user.
     pub anonymous_per_second: u32,
+    /// Whether the status is shown without a log-in to whoever asks from this machine.
+    pub local_status: bool,
     /// Attempts a minute to log in, register or reset a password, from one address.
     pub attempts_per_minute: u32,
 }
@@ -37,6 +39,7 @@ impl Default for ApiConfig {
             registration: true,
             lifetimes: Lifetimes { access: 900 * SECOND, refresh: 30 * 86_400 * SECOND },
             secure_cookies: false,
+            local_status: true,
             requests_per_second: 200,
             anonymous_per_second: 50,
             attempts_per_minute: 30,
@@ -76,6 +79,21 @@ impl Shared {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.node.now()
+    }
+
+    /// Whose token it is, where that was asked a moment ago.
+    pub(crate) fn known_now(&self, token: &str) -> Option<Arc<Identity>> {
+        let now = self.now();
+        self.known.get(&blake3::hash(token.as_bytes())).filter(|identity| identity.expires >= now)
+    }
+
+    /// Whose token it is.
+    pub(crate) async fn identify(&self, token: &str) -> Result<Option<Arc<Identity>>, StateError> {
+        let found = self.state.identify(self.now(), token).await?.map(Arc::new);
+        if let Some(identity) = &found {
+            self.known.insert(blake3::hash(token.as_bytes()), identity.clone());
+        }
+        Ok(found)
     }
 
     pub(crate) fn plan(&self) -> Arc<SessionPlan> {

@@ -8,10 +8,10 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
-use tradeflow_state::{Identity, StateError};
+use tradeflow_state::Identity;
 
 use super::cookies;
-use crate::context::{Context, Shared};
+use crate::context::Context;
 use crate::limits::Left;
 use crate::problem::Problem;
 
@@ -42,15 +42,37 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
         return next.call(request).await;
     }
     let Some(shared) = request.app_data::<Context>().cloned() else { return next.call(request).await };
-    let resolved = resolve(&request, &shared).await;
     let address = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let auth = request.path().strip_prefix("/api/v1/auth/");
-    let left = match &resolved {
-        _ if auth.is_some_and(|route| ATTEMPTS.contains(&route)) => shared.limits.attempt(address),
-        Resolved::Known(identity, _) => {
-            shared.limits.user(identity.key.as_ref().unwrap_or(&identity.user.id))
+    let is_attempt = auth.is_some_and(|route| ATTEMPTS.contains(&route));
+    let of_address = || match is_attempt {
+        true => shared.limits.attempt(address),
+        false => shared.limits.address(address),
+    };
+    let token = token(&request);
+    let known = token.as_ref().and_then(|(token, _)| shared.known_now(token));
+    let (resolved, left) = match (token, known) {
+        (None, _) => {
+            let left = of_address();
+            let none = request.headers().get(AUTHORIZATION).is_none();
+            (if none { Resolved::Absent } else { Resolved::Unknown }, left)
         }
-        _ => shared.limits.address(address),
+        (Some((_, by_cookie)), Some(identity)) => {
+            let left = if is_attempt { of_address() } else { shared.limits.user(who(&identity)) };
+            (Resolved::Known(identity, by_cookie), left)
+        }
+        // Whoever sends tokens at random asks the database as often as an address may, and no more.
+        (Some((token, by_cookie)), None) => {
+            let left = of_address().map_err(Problem::too_many)?;
+            match shared.identify(&token).await {
+                Ok(Some(identity)) => {
+                    let left = shared.limits.user(who(&identity));
+                    (Resolved::Known(identity, by_cookie), left)
+                }
+                Ok(None) => (Resolved::Unknown, Ok(left)),
+                Err(error) => (Resolved::Failed(error.into()), Ok(left)),
+            }
+        }
     };
     let Left { limit, remaining } = left.map_err(Problem::too_many)?;
     request.extensions_mut().insert(resolved);
@@ -61,33 +83,16 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
     Ok(response)
 }
 
-async fn resolve(request: &ServiceRequest, shared: &Shared) -> Resolved {
-    let header = request.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok());
-    let bearer = header
-        .and_then(|header| header.split_once(' '))
-        .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-    let cookie = request.cookie(cookies::ACCESS);
-    let (token, by_cookie) = match (bearer, &cookie) {
-        (Some((_, token)), _) => (token.trim(), false),
-        (None, _) if header.is_some() => return Resolved::Unknown,
-        (None, Some(cookie)) => (cookie.value(), true),
-        (None, None) => return Resolved::Absent,
-    };
-    match identify(shared, token).await {
-        Ok(Some(identity)) => Resolved::Known(identity, by_cookie),
-        Ok(None) => Resolved::Unknown,
-        Err(error) => Resolved::Failed(error.into()),
-    }
+/// Whose requests are counted together: a key's, or a user's.
+fn who(identity: &Identity) -> &str {
+    identity.key.as_ref().unwrap_or(&identity.user.id)
 }
 
-async fn identify(shared: &Shared, token: &str) -> Result<Option<Arc<Identity>>, StateError> {
-    let (key, now) = (blake3::hash(token.as_bytes()), shared.now());
-    if let Some(identity) = shared.known.get(&key).filter(|identity| identity.expires >= now) {
-        return Ok(Some(identity));
+/// The token of a request, and whether it is a cookie.
+fn token(request: &ServiceRequest) -> Option<(String, bool)> {
+    if let Some(header) = request.headers().get(AUTHORIZATION) {
+        let (kind, token) = header.to_str().ok()?.split_once(' ')?;
+        return kind.eq_ignore_ascii_case("bearer").then(|| (token.trim().to_owned(), false));
     }
-    let found = shared.state.identify(now, token).await?.map(Arc::new);
-    if let Some(identity) = &found {
-        shared.known.insert(key, identity.clone());
-    }
-    Ok(found)
+    request.cookie(cookies::ACCESS).map(|cookie| (cookie.value().to_owned(), true))
 }

@@ -21,6 +21,7 @@ use actix_web::http::Method;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use tradeflow_state::{Identity, Role, Scope};
 
+use crate::context::Context;
 use crate::problem::Problem;
 use guard::Resolved;
 
@@ -133,7 +134,8 @@ impl FromRequest for AtHome {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let local = request.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
+        let open = request.app_data::<Context>().is_some_and(|shared| shared.config.local_status);
+        let local = open && request.peer_addr().is_some_and(|peer| peer.ip().is_loopback());
         // A page of someone else that has its name point here sends that name.
         let host = request.connection_info().host().to_owned();
         let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);

@@ -212,11 +212,12 @@ pub(crate) async fn login(
         let wait = (attempt.locked_until.as_nanos() - now.as_nanos()) / 1_000_000_000 + 1;
         return Err(Problem::too_many(wait.unsigned_abs()));
     }
+    let id = attempt.as_ref().map(|attempt| attempt.user.id.clone());
     let hash = attempt.as_ref().map(|attempt| attempt.password.as_str());
     let right = passwords::verify(&password, hash).await?;
     let Some(attempt) = attempt.filter(|attempt| right && !attempt.user.disabled) else {
-        if let Some(attempt) = shared.state.attempt(&email).await? {
-            shared.state.note_failed_login(now, &attempt.user.id).await?;
+        if let Some(id) = id {
+            shared.state.note_failed_login(now, &id).await?;
         }
         note(&shared, entry(&email, "auth.login", WRONG, &from)).await;
         return Err(Problem::unauthorized(WRONG));

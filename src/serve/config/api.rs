@@ -24,6 +24,9 @@ pub struct ApiSection {
     pub login_lifetime: Age,
     /// Whether cookies are sent over TLS alone: for a server behind a proxy that speaks it.
     pub secure_cookies: bool,
+    /// Whether `/api/v1/status` answers without a log-in to whoever asks from this machine. Behind a proxy on the same
+    /// machine set it to false: all that comes through it comes from here.
+    pub local_status: bool,
     /// Requests a second of a user or an API key; twice as many at once.
     pub requests_per_second: Text<Whole<1, 1_000_000>>,
     /// Requests a second from an address without a log-in; twice as many at once.
@@ -39,6 +42,7 @@ impl Default for ApiSection {
             access_lifetime: default("15m"),
             login_lifetime: default("30d"),
             secure_cookies: false,
+            local_status: true,
             requests_per_second: default("200"),
             anonymous_per_second: default("50"),
             attempts_per_minute: default("30"),
@@ -58,6 +62,7 @@ impl ApiSection {
                 refresh: nanos(&self.login_lifetime),
             },
             secure_cookies: self.secure_cookies,
+            local_status: self.local_status,
             requests_per_second: count(&self.requests_per_second),
             anonymous_per_second: count(&self.anonymous_per_second),
             attempts_per_minute: count(&self.attempts_per_minute),

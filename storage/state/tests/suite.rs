@@ -286,7 +286,7 @@ async fn accounts_are_shown_to_whom_they_were_given(Fixture { state, .. }: Fixtu
         state.grant_access(&bob.id, account).await.unwrap();
     }
     assert_eq!(state.accounts_of(&bob.id).await.unwrap(), ["paper-1", "paper-2"]);
-    assert_eq!(state.users_of("paper-1").await.unwrap(), [bob.id.clone()]);
+    assert_eq!(state.users_of("paper-1").await.unwrap(), std::slice::from_ref(&bob.id));
     assert!(state.has_access(&bob.id, "paper-1").await.unwrap());
     assert!(!state.has_access(&ann.id, "paper-1").await.unwrap());
     state.revoke_access(&bob.id, "paper-1").await.unwrap();
