@@ -25,7 +25,8 @@ pub struct Commander {
     thread: Option<JoinHandle<()>>,
 }
 
-type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Reply>>>>;
+/// Who waits for the answer to a command, by its id: more than one where a write was sent twice at once.
+type Waiting = Arc<Mutex<HashMap<String, Vec<oneshot::Sender<Reply>>>>>;
 
 /// A cell that has not answered by then may still do what it was told.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,10 +64,9 @@ impl Commander {
                     for record in records {
                         let reply =
                             record.value.as_deref().and_then(|value| decode::<Reply>("replies", value).ok());
-                        if let Some((asker, reply)) =
-                            reply.and_then(|reply| Some((waiting.remove(&reply.id)?, reply)))
-                        {
-                            let _ = asker.send(reply); // he may have gone
+                        let Some(reply) = reply else { continue };
+                        for asker in waiting.remove(&reply.id).into_iter().flatten() {
+                            let _ = asker.send(reply.clone()); // he may have gone
                         }
                     }
                 }
@@ -108,7 +108,12 @@ impl Commander {
         };
         let (sender, answer) = oneshot::channel();
         let asker = Asker { waiting: self.waiting.clone(), id: id.to_owned() };
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), sender);
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(id.to_owned())
+            .or_default()
+            .push(sender);
         self.bus.publish(vec![record], Durability::Process).await.map_err(|error| away(&error))?;
         let answered = tokio::time::timeout(PATIENCE, answer).await;
         drop(asker);
@@ -130,7 +135,7 @@ fn away(error: &BusError) -> Problem {
     Problem::unavailable("the bus is not available")
 }
 
-/// Someone who waits; when he goes, no one waits.
+/// Someone who waits; when he goes, he waits no more.
 struct Asker {
     waiting: Waiting,
     id: String,
@@ -138,7 +143,12 @@ struct Asker {
 
 impl Drop for Asker {
     fn drop(&mut self) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(askers) = waiting.get_mut(&self.id) else { return };
+        askers.retain(|asker| !asker.is_canceled());
+        if askers.is_empty() {
+            waiting.remove(&self.id);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from http.cookies import SimpleCookie
 from pathlib import Path
 
@@ -429,6 +430,12 @@ def test_a_write_with_a_key_is_done_once(users, price):
     assert client.ok("POST", f"{ACCOUNT}/orders", order, header) == first
     problem = client.refused(409, "POST", f"{ACCOUNT}/orders", {**order, "qty": "0.02"}, header)
     assert problem["code"] == "key-reused"
+    # All at once, too.
+    for _ in range(5):
+        header = {"idempotency-key": uuid.uuid4().hex}
+        with ThreadPoolExecutor(8) as pool:
+            at_once = list(pool.map(lambda _: client("POST", f"{ACCOUNT}/orders", order, header), range(8)))
+        assert {(answer.status, answer.body) for answer in at_once} == {(200, at_once[0].body)}
     another = client.ok("POST", f"{ACCOUNT}/orders", order, {"idempotency-key": uuid.uuid4().hex})
     assert another["order_ids"] != first["order_ids"]
     refused = {**order, "qty": "0.0000000000001"}

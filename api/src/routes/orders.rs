@@ -1,5 +1,7 @@
 //! `orders`: place, change, cancel. A handler makes a command of the request; the account's cell decides.
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, delete, patch, post, web};
 use serde::{Deserialize, Serialize};
 use tradeflow_live::commands::{WireCommand, WireOrder};
@@ -286,6 +288,17 @@ pub(crate) async fn command(
     // What may still come to be otherwise is not kept.
     if outcome.as_ref().err().is_some_and(|problem| problem.status >= 500) {
         return Err(outcome.err().unwrap_or_else(|| Problem::unavailable("the command")));
+    }
+    if outcome.as_ref().err().is_some_and(|problem| problem.code == "duplicate") {
+        // Another request with the same key was a moment earlier: its answer is about to be kept.
+        for _ in 0..20 {
+            let begun = shared.state.begin_write(shared.now(), caller.id(), key, print.as_str(), &command_id);
+            if let Begun::Done(Written { status, body }) = begun.await? {
+                return Ok(answer(status, body));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        return outcome.map(|done| HttpResponse::Ok().json(done));
     }
     let written = match outcome {
         Ok(done) => Written { status: 200, body: serde_json::to_string(&done).unwrap_or_default() },

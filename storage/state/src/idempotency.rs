@@ -82,13 +82,14 @@ impl State {
         })
     }
 
-    /// Keeps the answer to a write.
+    /// Keeps the answer to a write; the first one stays.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn end_write(&self, user: &str, key: &str, written: &Written) -> Result<(), StateError> {
         sqlx::query(
-            "UPDATE idempotency_keys SET status = $3, body = $4 WHERE user_id = $1 AND idempotency_key = $2",
+            "UPDATE idempotency_keys SET status = $3, body = $4 WHERE user_id = $1 AND idempotency_key = $2
+             AND status IS NULL",
         )
         .bind(user)
         .bind(key)

@@ -333,7 +333,9 @@ async fn a_write_is_begun_once(Fixture { state, .. }: Fixture) {
     assert_eq!(begin(1, &bob, "b", "c4").await, Begun::Do("c4".into()), "keys are a user's own");
     let written = Written { status: 201, body: "{}".into() };
     state.end_write(&ann.id, "key-1", &written).await.unwrap();
-    assert_eq!(begin(2, &ann, "a", "c5").await, Begun::Done(written));
+    let late = Written { status: 409, body: "late".into() };
+    state.end_write(&ann.id, "key-1", &late).await.unwrap();
+    assert_eq!(begin(2, &ann, "a", "c5").await, Begun::Done(written), "the first answer stays");
     assert_eq!(
         begin(86_500, &ann, "z", "c6").await,
         Begun::Do("c6".into()),
