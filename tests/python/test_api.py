@@ -35,13 +35,14 @@ def node(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def url(node):
-    return node.address()
+def users(node):
+    return users_of_each_role(node.address())
 
 
 @pytest.fixture(scope="module")
-def users(url):
-    return users_of_each_role(url)
+def url(node, users):
+    """Of the node, which has its first user: the one who becomes administrator."""
+    return node.address()
 
 
 @pytest.fixture(scope="module")
