@@ -7,6 +7,7 @@ mod import;
 mod live;
 mod sample;
 mod serve;
+mod state;
 mod status;
 mod strategies;
 mod vendor;
@@ -51,6 +52,8 @@ enum Command {
     Verify(live::verify::Args),
     /// Replays a session with other parameters from some instant on.
     Fork(live::fork::Args),
+    /// Looks after the database of a node.
+    State(state::Args),
     /// Shows what a node does: feeds, quotes, accounts, positions.
     Status(status::Args),
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Sessions(args) => live::sessions::run(args),
         Command::Verify(args) => live::verify::run(args),
         Command::Fork(args) => live::fork::run(args),
+        Command::State(args) => state::run(args),
         Command::Status(args) => status::run(args),
     };
     done.unwrap_or_else(|error| {

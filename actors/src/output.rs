@@ -48,6 +48,8 @@ pub struct FillRecord {
     pub position: Qty,
     /// The account's cash after it.
     pub cash: Money,
+    /// Whether it ended a round trip.
+    pub ends_trade: bool,
 }
 
 /// The account's position in an instrument after a change.

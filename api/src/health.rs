@@ -3,7 +3,7 @@
 //! | state | HTTP | when |
 //! |---|---|---|
 //! | `ok` | 200 | everything runs |
-//! | `degraded` | 200 | a feed brings nothing, a cell is halted, a strategy is quarantined, the bus does not take what a feed publishes, the recorder can't write or lags by more than five minutes, bars can't be made |
+//! | `degraded` | 200 | a feed brings nothing, a cell is halted, a strategy is quarantined, the bus does not take what a feed publishes, the recorder can't write or lags by more than five minutes, bars can't be made, the read models can't follow the bus |
 //! | `down` | 503 | the node has failed, or no cell runs |
 //!
 //! Each state but `ok` comes with its reasons.
@@ -81,6 +81,10 @@ impl Health {
         }
         degraded.extend(node.recorder().and_then(|status| recorder(&status)));
         degraded.extend(node.bars().and_then(|status| bars(&status)));
+        degraded.extend(node.read_models().and_then(|status| {
+            let failing = status.failing.load(Ordering::Relaxed);
+            failing.then(|| format!("lists of orders and fills are behind{}", because(&status.last_error)))
+        }));
         let status = match (down.is_empty(), degraded.is_empty()) {
             (true, true) => HealthState::Ok,
             (true, false) => HealthState::Degraded,

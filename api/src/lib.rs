@@ -9,6 +9,8 @@
 //! | `auth/` | who asks, and whether he may |
 //! | `routes/` | the routes under `/api/v1`, one file each |
 //! | `commander.rs` | [`Commander`]: commands to cells, and their answers |
+//! | `projector/` | [`Projector`]: what cells put on the bus, read into the tables of the state |
+//! | `curve.rs` | curves for a screen |
 //! | `body.rs`, `decimal.rs` | bodies of requests, read so that an error names the field |
 //! | `problem.rs` | errors as `application/problem+json` |
 //! | `limits.rs` | how many requests someone may make |
@@ -25,12 +27,14 @@ mod auth;
 mod body;
 mod commander;
 mod context;
+mod curve;
 mod decimal;
 mod health;
 mod limits;
 mod metrics;
 mod openapi;
 mod problem;
+pub mod projector;
 mod ready;
 mod routes;
 mod server;
@@ -40,5 +44,6 @@ pub mod status;
 pub use commander::Commander;
 pub use context::{ApiConfig, Shared};
 pub use health::{Health, HealthState};
+pub use projector::{Projector, ProjectorStatus};
 pub use server::{Server, ServerError};
 pub use source::{FeedSource, NodeSource};

@@ -111,6 +111,12 @@ impl Problem {
         }
     }
 
+    /// 500: the log tells what.
+    pub fn internal() -> Self {
+        let detail = "an error in the server; its log tells which";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
     /// 503: a part that is needed is away.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
@@ -167,6 +173,7 @@ impl From<StateError> for Problem {
         match error {
             StateError::Exists(_) => Self::conflict("exists", error.to_string()),
             StateError::Missing(what) => Self::missing(what),
+            StateError::Text => Self::malformed("a text holds a zero character"),
             StateError::Invalid(why) => Self::conflict("invalid-state", why),
             StateError::Unavailable(_) => {
                 tracing::warn!(%error, "the database");
@@ -174,11 +181,7 @@ impl From<StateError> for Problem {
             }
             error => {
                 tracing::error!(%error, "the database");
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "internal",
-                    "an error in the server; its log tells which",
-                )
+                Self::internal()
             }
         }
     }

@@ -12,6 +12,8 @@ use tradeflow_live::SessionPlan;
 use tradeflow_live::node::{BusView, CellStatus, NodeView};
 use tradeflow_model::Timestamp;
 
+use crate::projector::ProjectorStatus;
+
 /// A feed, as the node runs it.
 #[derive(Debug, Clone)]
 pub struct FeedSource {
@@ -45,6 +47,9 @@ pub trait NodeSource: Send + Sync + 'static {
 
     /// The bar maker, where it runs.
     fn bars(&self) -> Option<Arc<BarStatus>>;
+
+    /// How the read models follow the bus.
+    fn read_models(&self) -> Option<Arc<ProjectorStatus>>;
 
     /// The quotes.
     fn board(&self) -> Arc<QuoteBoard>;

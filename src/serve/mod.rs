@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use tradeflow_api::{Commander, Server, Shared};
+use tradeflow_api::{Commander, Projector, Server, Shared};
 use tradeflow_bus::{Clock, SystemClock, Topics};
 use tradeflow_ingest::bars::{BarMakerConfig, BarSeries};
 use tradeflow_ingest::publish::Pressure;
@@ -159,6 +159,7 @@ struct Running {
     node: Arc<Node>,
     market: Market,
     server: Server,
+    projector: Projector,
     pressure: tokio::task::JoinHandle<()>,
 }
 
@@ -190,6 +191,9 @@ impl Running {
             tracing::info!(session = plan.id, "a new session");
         }
         let commander = Commander::start(bus.clone(), topics.clone())?;
+        let handle = runtime.handle().clone();
+        let reader = (group(&config, "state"), origin(bus.as_ref(), &topics)?.unwrap_or_default());
+        let projector = Projector::start(bus.clone(), &topics, reader, state.clone(), clock.clone(), handle)?;
         // The first session names the bus for the recorder.
         let sources = sources(bus, topics, &catalog)?;
         let node = NodeConfig { group: group(&config, "cells"), ..config.node.config() };
@@ -199,7 +203,8 @@ impl Running {
         let (feeds, board) = (market.feeds.clone(), market.board.clone());
         let shown = Arc::new(MarketStatus::default());
         let node = Arc::new(Node::start(sources, clock, opened, node)?);
-        let view = View { node: node.clone(), market: shown.clone(), feeds, board };
+        let read_models = projector.status();
+        let view = View { node: node.clone(), market: shown.clone(), read_models, feeds, board };
         let shared = Shared::new(Arc::new(view), state, commander, config.api.config());
         let server = Server::start(listener, shared)?;
         wait_until_ready(&node);
@@ -212,7 +217,7 @@ impl Running {
                 gauge.set_fill(lag.behind().as_millis() as usize, Self::BEHIND_MAX.as_millis() as usize);
             }
         });
-        Ok(Self { config, node, market, server, pressure })
+        Ok(Self { config, node, market, server, projector, pressure })
     }
 
     /// Says on standard output that it runs.
@@ -252,6 +257,7 @@ impl Running {
         let market = self.market.stop();
         let node = self.node.stop();
         self.server.stop();
+        drop(self.projector);
         market?;
         Ok(node?)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tradeflow_api::{FeedSource, NodeSource};
+use tradeflow_api::{FeedSource, NodeSource, ProjectorStatus};
 use tradeflow_ingest::bars::BarStatus;
 use tradeflow_ingest::quotes::QuoteBoard;
 use tradeflow_ingest::record::RecorderStatus;
@@ -18,6 +18,8 @@ pub struct View {
     pub node: Arc<Node>,
     /// Bars and recorder, while they run here.
     pub market: Arc<MarketStatus>,
+    /// How the tables of the state follow the bus.
+    pub read_models: Arc<ProjectorStatus>,
     /// The feeds of the configuration; those of another node are off here.
     pub feeds: Vec<FeedInfo>,
     /// The quotes.
@@ -56,6 +58,10 @@ impl NodeSource for View {
 
     fn bars(&self) -> Option<Arc<BarStatus>> {
         self.market.bars()
+    }
+
+    fn read_models(&self) -> Option<Arc<ProjectorStatus>> {
+        Some(self.read_models.clone())
     }
 
     fn board(&self) -> Arc<QuoteBoard> {

@@ -17,11 +17,11 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", markets.REPO / "target"))
 BINARY = Path(os.environ.get("TRADEFLOW_BIN", TARGET / "release" / "tradeflow"))
 
 
-def tradeflow(*arguments, cwd=None) -> subprocess.CompletedProcess:
+def tradeflow(*arguments, cwd=None, env=None) -> subprocess.CompletedProcess:
     """Runs the program to its end, with no terminal and no standard input."""
     assert BINARY.exists(), f"no program at {BINARY}: build it with `cargo build --release`, or set TRADEFLOW_BIN"
     command = [str(BINARY), *map(str, arguments)]
-    return subprocess.run(command, check=False, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, check=False, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
 
 
 def tradeflow_ok(*arguments, cwd=None) -> str:

@@ -86,6 +86,7 @@ BODIES = {
     "/api/v1/accounts/{account}/orders": {"symbol": "BTCUSD", "side": "buy", "type": "limit", "qty": "0.01", "price": "1.00"},
     "/api/v1/accounts/{account}/strategies": {"id": "x", "kind": "no_such_kind", "symbols": ["BTCUSD"], "data": "trades", "size": "1"},
     "/api/v1/accounts/{account}/orders/{order_id}": {"symbol": "BTCUSD", "qty": "0.02"},
+    "/api/v1/accounts/{account}/trades/{trade_id}": {"tags": ["a"], "note": "b"},
 }
 NO_ONES = {"session_id", "key_id", "user_id", "watchlist_id"}
 
@@ -97,7 +98,7 @@ def target(path: str, account: str) -> str:
         name = match[1]
         if name in NO_ONES:
             return str(uuid.UUID(int=0))
-        return {"account": account, "symbol": "BTCUSD", "order_id": "4096", "strategy_id": "none", "kind": "sma_cross"}[name]
+        return {"account": account, "symbol": "BTCUSD", "order_id": "4096", "trade_id": "1", "strategy_id": "none", "kind": "sma_cross"}[name]
 
     return re.sub(r"\{(\w+)\}", value, path)
 

@@ -1,17 +1,20 @@
-//! What cells put on the bus: changes of orders, fills, and answers to commands. Decimals are text (`"101.25"`), times
+//! What cells put on the bus: changes of orders, fills, points of the equity curve, and answers to commands. Decimals are text (`"101.25"`), times
 //! nanoseconds since 1970-01-01 UTC.
 //!
-//! Each account numbers its records (`seq`, over both topics together, from 1). A cell that was rebuilt goes on
+//! Each account numbers its orders' and fills' records (`seq`, over both topics together, from 1). A cell that was rebuilt goes on
 //! with the next number; a replay makes the same records with the same numbers, by which they are compared.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tradeflow_actors::account::RoundTrip;
 use tradeflow_actors::cell::Answer;
-use tradeflow_actors::output::{CellOutput, FillRecord};
+use tradeflow_actors::output::{CellOutput, FillRecord, PositionRecord};
 use tradeflow_bus::record::encode;
 use tradeflow_bus::{NewRecord, Topics, partition_of};
-use tradeflow_model::order::Liquidity;
-use tradeflow_model::{Order, OrderEvent, OrderEventKind, Timestamp};
+use tradeflow_model::order::{Execution, Liquidity};
+use tradeflow_model::{
+    Money, Order, OrderEvent, OrderEventKind, OrderId, Price, Side, TimeInForce, Timestamp,
+};
 
 use crate::session::SessionPlan;
 
@@ -45,6 +48,27 @@ pub struct OrderMessage {
     /// The order's status after it.
     pub status: String,
     pub ts_event: i64,
+    /// `gtc`, `day`, `gtd`, `ioc` or `fok`. (It and what follows: since version 2.)
+    #[serde(default)]
+    pub time_in_force: String,
+    /// With `gtd`: until when.
+    #[serde(default)]
+    pub expires: Option<i64>,
+    /// `continuous`, `on-open` or `on-close`.
+    #[serde(default)]
+    pub execution: Execution,
+    #[serde(default)]
+    pub reduce_only: bool,
+    #[serde(default)]
+    pub post_only: bool,
+    /// The order whose fill brings it to life.
+    #[serde(default)]
+    pub parent: Option<u64>,
+    /// Of its fills so far.
+    #[serde(default)]
+    pub average_price: Option<String>,
+    #[serde(default)]
+    pub ts_submitted: i64,
 }
 
 /// A fill (`fills.v1`, key: the account).
@@ -70,6 +94,53 @@ pub struct FillMessage {
     pub cash: String,
     pub ts_event: i64,
     pub ts_init: i64,
+    /// What that position cost. (It and what follows: since version 2.)
+    #[serde(default)]
+    pub cost: Option<String>,
+    /// Profit of what was closed in the instrument so far, before fees.
+    #[serde(default)]
+    pub realized: Option<String>,
+    /// Fees paid in the instrument so far.
+    #[serde(default)]
+    pub fees: Option<String>,
+    /// The round trip that it ended.
+    #[serde(default)]
+    pub trade: Option<TradeMessage>,
+}
+
+/// A round trip: from flat to flat, of one strategy (or of orders by hand) in one instrument.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct TradeMessage {
+    /// `long` or `short`.
+    pub side: String,
+    /// Quantity that entered, all entries added up.
+    pub qty: String,
+    pub entry_time: i64,
+    pub exit_time: i64,
+    /// Average price of the entries.
+    pub entry_price: String,
+    /// Average price of the exits.
+    pub exit_price: String,
+    /// Profit before fees and dividends.
+    pub pnl: String,
+    pub fees: String,
+    pub dividends: String,
+    /// Profit after fees, with dividends.
+    pub pnl_net: String,
+}
+
+/// Points of an account's equity curve (`equity.v1`, key: the account): columns of one length.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct EquityMessage {
+    pub v: u16,
+    pub account: String,
+    pub session: String,
+    /// Times of the last changes before the ends of minutes.
+    pub ts_event: Vec<i64>,
+    pub cash: Vec<String>,
+    pub equity: Vec<String>,
 }
 
 /// The answer to a command (`replies.v1`, key: the account).
@@ -88,7 +159,7 @@ pub struct Reply {
 }
 
 /// The version of these schemas that is written.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Makes records of what a cell put out.
 pub(crate) struct Outputs<'a> {
@@ -123,6 +194,7 @@ impl Outputs<'_> {
     ) -> Vec<NewRecord> {
         let mut records = Vec::with_capacity(output.events.len() + output.fills.len());
         let mut fills = output.fills.iter();
+        let (mut positions, mut trades) = (output.positions.iter(), output.trades.iter());
         for (event, order) in &output.events {
             *seq += 1;
             let message = self.order(event, order, strategies, *seq);
@@ -131,18 +203,60 @@ impl Outputs<'_> {
                 && let Some(fill) = fills.next()
             {
                 *seq += 1;
-                let message = self.fill(fill, strategies, *seq);
+                let mut message = self.fill(fill, strategies, *seq);
+                // Corporate actions change positions too: the one that goes with a fill says what the fill says.
+                let after = |at: &&PositionRecord| {
+                    (at.instrument, at.qty, at.ts_event) == (fill.instrument, fill.position, fill.ts_event)
+                };
+                if let Some(position) = positions.by_ref().find(after) {
+                    message.cost = Some(position.cost.to_string());
+                    message.realized = Some(position.realized.to_string());
+                    message.fees = Some(position.fees.to_string());
+                }
+                if fill.ends_trade {
+                    message.trade = trades.next().and_then(|trip| self.trade(trip));
+                }
                 records.push(self.record(&self.topics.fills, encode(&message), event.ts_event));
             }
         }
+        if let Some(last) = output.equity.ts_event.last() {
+            let text = |raw: &[i128]| raw.iter().map(|raw| Money::from_raw(*raw).to_string()).collect();
+            let message = EquityMessage {
+                v: VERSION,
+                account: self.account().to_owned(),
+                session: self.plan.id.clone(),
+                ts_event: output.equity.ts_event.clone(),
+                cash: text(&output.equity.cash),
+                equity: text(&output.equity.equity),
+            };
+            let ts = Timestamp::from_nanos(*last);
+            records.push(self.record(&self.topics.equity, encode(&message), ts));
+        }
         records
+    }
+
+    fn trade(&self, trip: &RoundTrip) -> Option<TradeMessage> {
+        let definition = self.plan.run.instrument(trip.instrument);
+        let price = |price: Option<Price>| Some(price?.to_decimal(definition.price_scale).to_string());
+        let net = trip.profit(definition).ok()?;
+        Some(TradeMessage {
+            side: if trip.side == Side::Buy { "long" } else { "short" }.to_owned(),
+            qty: trip.entry_qty.to_decimal(definition.size_scale).to_string(),
+            entry_time: trip.entry_time.as_nanos(),
+            exit_time: trip.exit_time?.as_nanos(),
+            entry_price: price(trip.entry_price())?,
+            exit_price: price(trip.exit_price())?,
+            pnl: Money::from_raw(net.raw() + trip.fees.raw() - trip.flows.raw()).to_string(),
+            fees: trip.fees.to_string(),
+            dividends: trip.flows.to_string(),
+            pnl_net: net.to_string(),
+        })
     }
 
     fn order(&self, event: &OrderEvent, order: &Order, strategies: &[String], seq: u64) -> OrderMessage {
         let definition = self.plan.run.instrument(order.instrument);
         let (price_scale, size_scale) = (definition.price_scale, definition.size_scale);
-        let price =
-            |price: Option<tradeflow_model::Price>| price.map(|p| p.to_decimal(price_scale).to_string());
+        let price = |price: Option<Price>| price.map(|p| p.to_decimal(price_scale).to_string());
         let reason = match &event.kind {
             OrderEventKind::Denied(why) => Some(why.to_string()),
             OrderEventKind::Rejected(why) => Some(why.to_string()),
@@ -167,6 +281,17 @@ impl Outputs<'_> {
             reason,
             status: order.status.name().to_owned(),
             ts_event: event.ts_event.as_nanos(),
+            time_in_force: order.time_in_force.name().to_owned(),
+            expires: match order.time_in_force {
+                TimeInForce::Gtd(until) => Some(until.as_nanos()),
+                _ => None,
+            },
+            execution: order.execution,
+            reduce_only: order.reduce_only,
+            post_only: order.post_only,
+            parent: order.parent.map(OrderId::as_u64),
+            average_price: price(order.average_price()),
+            ts_submitted: order.ts_submitted.as_nanos(),
         }
     }
 
@@ -192,6 +317,10 @@ impl Outputs<'_> {
             cash: fill.cash.to_string(),
             ts_event: fill.ts_event.as_nanos(),
             ts_init: fill.ts_init.as_nanos(),
+            cost: None,
+            realized: None,
+            fees: None,
+            trade: None,
         }
     }
 

@@ -424,6 +424,7 @@ impl Cell {
                 liquidity: fill.liquidity,
                 position: self.account.ledger().position(order.instrument).qty,
                 cash: self.account.ledger().cash(),
+                ends_trade: !self.ended_trips.is_empty(),
             });
             self.book_changes(event.ts_event, order.instrument)?;
             self.risk.on_equity(self.account.equity());

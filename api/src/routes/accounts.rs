@@ -11,7 +11,8 @@ use tradeflow_state::Role;
 use utoipa::ToSchema;
 
 use super::auth::UserView;
-use super::{account_of, audit, orders};
+use super::command::{Done, Idempotency, command};
+use super::{account_of, audit};
 use crate::auth::{As, Manager, Trader, Viewer};
 use crate::context::Context;
 use crate::problem::Problem;
@@ -202,8 +203,8 @@ pub(crate) async fn revoke(
 ///
 /// Only orders that reduce a position pass until it is resumed.
 #[utoipa::path(tag = "accounts",
-    params(("account" = String, Path, description = "Its name"), orders::Idempotency),
-    security(("bearer" = ["trader"])), responses((status = 200, body = orders::Done)))]
+    params(("account" = String, Path, description = "Its name"), Idempotency),
+    security(("bearer" = ["trader"])), responses((status = 200, body = Done)))]
 #[post("/accounts/{account}/pause")]
 pub(crate) async fn pause(
     shared: Context,
@@ -211,13 +212,13 @@ pub(crate) async fn pause(
     request: HttpRequest,
     account: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    orders::command(&shared, &caller, &request, &account, "accounts.pause", WireCommand::Pause).await
+    command(&shared, &caller, &request, &account, "accounts.pause", WireCommand::Pause).await
 }
 
 /// Resume an account
 #[utoipa::path(tag = "accounts",
-    params(("account" = String, Path, description = "Its name"), orders::Idempotency),
-    security(("bearer" = ["trader"])), responses((status = 200, body = orders::Done)))]
+    params(("account" = String, Path, description = "Its name"), Idempotency),
+    security(("bearer" = ["trader"])), responses((status = 200, body = Done)))]
 #[post("/accounts/{account}/resume")]
 pub(crate) async fn resume(
     shared: Context,
@@ -225,15 +226,15 @@ pub(crate) async fn resume(
     request: HttpRequest,
     account: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    orders::command(&shared, &caller, &request, &account, "accounts.resume", WireCommand::Resume).await
+    command(&shared, &caller, &request, &account, "accounts.resume", WireCommand::Resume).await
 }
 
 /// Pull the kill switch
 ///
 /// All orders are cancelled, all positions closed; only orders that reduce pass until it is resumed.
 #[utoipa::path(tag = "accounts",
-    params(("account" = String, Path, description = "Its name"), orders::Idempotency),
-    security(("bearer" = ["trader"])), responses((status = 200, body = orders::Done)))]
+    params(("account" = String, Path, description = "Its name"), Idempotency),
+    security(("bearer" = ["trader"])), responses((status = 200, body = Done)))]
 #[post("/accounts/{account}/kill")]
 pub(crate) async fn kill(
     shared: Context,
@@ -241,5 +242,5 @@ pub(crate) async fn kill(
     request: HttpRequest,
     account: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    orders::command(&shared, &caller, &request, &account, "accounts.kill", WireCommand::Kill).await
+    command(&shared, &caller, &request, &account, "accounts.kill", WireCommand::Kill).await
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tradeflow_state::{AuditEntry, AuditFilter};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Page, Paging, time};
+use super::{Page, limit, time};
 use crate::auth::{Administrator, As};
 use crate::body::Query;
 use crate::context::Context;
@@ -63,11 +63,11 @@ pub(crate) async fn audit(
     _: As<Administrator>,
     which: Query<Which>,
 ) -> Result<HttpResponse, Problem> {
-    let Which { user_id, action, cursor, limit } = which.0;
-    let limit = Paging { cursor: None, limit }.limit()?;
+    let Which { user_id, action, cursor, limit: count } = which.0;
+    let most = limit(count)?;
     let filter =
         AuditFilter { user: user_id.as_deref(), action: action.as_deref(), before: cursor.as_deref() };
-    let entries = shared.state.audit(filter, limit + 1).await?;
+    let entries = shared.state.audit(filter, most + 1).await?;
     let entries = entries.into_iter().map(AuditView::from).collect();
-    Ok(HttpResponse::Ok().json(Page::of(entries, limit, |entry: &AuditView| entry.id.clone())))
+    Ok(HttpResponse::Ok().json(Page::of(entries, most, |entry: &AuditView| entry.id.clone())))
 }

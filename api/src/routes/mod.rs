@@ -6,13 +6,18 @@
 pub(crate) mod accounts;
 pub(crate) mod api_keys;
 pub(crate) mod auth;
+pub(crate) mod command;
+pub(crate) mod equity;
+pub(crate) mod fills;
 pub(crate) mod instruments;
+pub(crate) mod listing;
 pub(crate) mod logs;
 pub(crate) mod orders;
 pub(crate) mod positions;
 pub(crate) mod quotes;
 pub(crate) mod sessions;
 pub(crate) mod strategies;
+pub(crate) mod trades;
 pub(crate) mod users;
 pub(crate) mod watchlists;
 
@@ -63,10 +68,19 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(positions::list)
         .service(positions::close)
         .service(positions::flatten)
+        .service(equity::get)
+        .service(orders::read::list)
+        .service(orders::read::get)
         .service(orders::place)
         .service(orders::change)
         .service(orders::cancel)
         .service(orders::cancel_all)
+        .service(fills::list)
+        .service(trades::list)
+        .service(trades::export::get)
+        .service(trades::statistics::get)
+        .service(trades::get)
+        .service(trades::annotate)
         .service(strategies::list)
         .service(strategies::get)
         .service(strategies::start)
@@ -94,12 +108,11 @@ pub(crate) struct Paging {
     limit: Option<u32>,
 }
 
-impl Paging {
-    fn limit(&self) -> Result<u32, Problem> {
-        match self.limit.unwrap_or(100) {
-            limit @ 1..=500 => Ok(limit),
-            _ => Err(Problem::field("limit", "takes 1 to 500")),
-        }
+/// How many entries a page has at most.
+pub(crate) fn limit(wanted: Option<u32>) -> Result<u32, Problem> {
+    match wanted.unwrap_or(100) {
+        limit @ 1..=500 => Ok(limit),
+        _ => Err(Problem::field("limit", "takes 1 to 500")),
     }
 }
 
@@ -110,6 +123,10 @@ impl<T> Page<T> {
         items.truncate(limit as usize);
         let next = if more { items.last().map(id) } else { None };
         Self { items, next }
+    }
+
+    fn map<V>(self, view: impl Fn(T) -> V) -> Page<V> {
+        Page { items: self.items.into_iter().map(view).collect(), next: self.next }
     }
 }
 

@@ -6,7 +6,8 @@ use tradeflow_live::commands::WireCommand;
 use tradeflow_live::node::PositionView;
 use utoipa::ToSchema;
 
-use super::{account_of, orders};
+use super::account_of;
+use super::command::{Done, Idempotency, command};
 use crate::auth::{As, Trader, Viewer};
 use crate::context::Context;
 use crate::problem::Problem;
@@ -50,8 +51,8 @@ pub(crate) async fn list(
 /// Its orders are cancelled, and a market order closes it.
 #[utoipa::path(tag = "positions",
     params(("account" = String, Path, description = "Its name"), ("symbol" = String, Path, description = "The instrument"),
-        orders::Idempotency),
-    security(("bearer" = ["trader"])), responses((status = 200, body = orders::Done)))]
+        Idempotency),
+    security(("bearer" = ["trader"])), responses((status = 200, body = Done)))]
 #[delete("/accounts/{account}/positions/{symbol}")]
 pub(crate) async fn close(
     shared: Context,
@@ -60,13 +61,12 @@ pub(crate) async fn close(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (account, symbol) = path.into_inner();
-    orders::command(&shared, &caller, &request, &account, "positions.close", WireCommand::Close { symbol })
-        .await
+    command(&shared, &caller, &request, &account, "positions.close", WireCommand::Close { symbol }).await
 }
 
 /// Cancel all orders and close all positions
-#[utoipa::path(tag = "positions", params(("account" = String, Path, description = "Its name"), orders::Idempotency),
-    security(("bearer" = ["trader"])), responses((status = 200, body = orders::Done)))]
+#[utoipa::path(tag = "positions", params(("account" = String, Path, description = "Its name"), Idempotency),
+    security(("bearer" = ["trader"])), responses((status = 200, body = Done)))]
 #[delete("/accounts/{account}/positions")]
 pub(crate) async fn flatten(
     shared: Context,
@@ -74,5 +74,5 @@ pub(crate) async fn flatten(
     request: HttpRequest,
     account: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    orders::command(&shared, &caller, &request, &account, "positions.flatten", WireCommand::Flatten).await
+    command(&shared, &caller, &request, &account, "positions.flatten", WireCommand::Flatten).await
 }

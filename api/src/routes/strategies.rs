@@ -8,7 +8,8 @@ use tradeflow_live::commands::{WireCommand, WireStrategy};
 use tradeflow_model::signal::Size;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Checks, account_of, orders};
+use super::Checks;
+use super::command::{Done, Idempotency, command};
 use crate::auth::{As, Trader, Viewer};
 use crate::body::{Body, Query};
 use crate::context::Context;
@@ -86,8 +87,8 @@ pub(crate) async fn get(_: As<Viewer>, kind: web::Path<String>) -> Result<HttpRe
 }
 
 /// Start a strategy in an account
-#[utoipa::path(tag = "strategies", params(("account" = String, Path, description = "The account's name"), orders::Idempotency),
-    request_body = StartStrategy, security(("bearer" = ["trader"])), responses((status = 200, body = orders::Done)))]
+#[utoipa::path(tag = "strategies", params(("account" = String, Path, description = "The account's name"), Idempotency),
+    request_body = StartStrategy, security(("bearer" = ["trader"])), responses((status = 200, body = Done)))]
 #[post("/accounts/{account}/strategies")]
 pub(crate) async fn start(
     shared: Context,
@@ -96,7 +97,6 @@ pub(crate) async fn start(
     account: web::Path<String>,
     body: Body<StartStrategy>,
 ) -> Result<HttpResponse, Problem> {
-    account_of(&shared, &caller, &account).await?;
     let StartStrategy { id, kind, params, symbols, data, size } = body.0;
     Checks::new()
         .text("id", &id, 1, 64)
@@ -106,7 +106,7 @@ pub(crate) async fn start(
         .parse()
         .map_err(|error: tradeflow_model::ValueError| Problem::field("size", error.to_string()))?;
     let wanted = WireCommand::Start(WireStrategy { id, kind, params, symbols, data, size });
-    orders::command(&shared, &caller, &request, &account, "strategies.start", wanted).await
+    command(&shared, &caller, &request, &account, "strategies.start", wanted).await
 }
 
 /// Stop a strategy of an account
@@ -114,8 +114,8 @@ pub(crate) async fn start(
 /// Its orders are cancelled; its positions stay, or are closed where `close` says so.
 #[utoipa::path(tag = "strategies",
     params(("account" = String, Path, description = "The account's name"),
-        ("strategy_id" = String, Path, description = "Its id within the account"), Stop, orders::Idempotency),
-    security(("bearer" = ["trader"])), responses((status = 200, body = orders::Done)))]
+        ("strategy_id" = String, Path, description = "Its id within the account"), Stop, Idempotency),
+    security(("bearer" = ["trader"])), responses((status = 200, body = Done)))]
 #[delete("/accounts/{account}/strategies/{strategy_id}")]
 pub(crate) async fn stop(
     shared: Context,
@@ -126,5 +126,5 @@ pub(crate) async fn stop(
 ) -> Result<HttpResponse, Problem> {
     let (account, id) = path.into_inner();
     let wanted = WireCommand::Stop { id, close: how.0.close };
-    orders::command(&shared, &caller, &request, &account, "strategies.stop", wanted).await
+    command(&shared, &caller, &request, &account, "strategies.stop", wanted).await
 }

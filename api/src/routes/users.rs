@@ -6,7 +6,7 @@ use tradeflow_state::UserChange;
 use utoipa::ToSchema;
 
 use super::auth::{UserView, role};
-use super::{Checks, Page, Paging, audit};
+use super::{Checks, Page, Paging, audit, limit};
 use crate::auth::{Administrator, As};
 use crate::body::{Body, Query};
 use crate::context::Context;
@@ -34,10 +34,10 @@ pub(crate) async fn list(
     _: As<Administrator>,
     paging: Query<Paging>,
 ) -> Result<HttpResponse, Problem> {
-    let limit = paging.0.limit()?;
-    let users = shared.state.users(paging.0.cursor.as_deref().unwrap_or_default(), limit + 1).await?;
+    let most = limit(paging.0.limit)?;
+    let users = shared.state.users(paging.0.cursor.as_deref().unwrap_or_default(), most + 1).await?;
     let users = users.into_iter().map(UserView::from).collect();
-    Ok(HttpResponse::Ok().json(Page::of(users, limit, |user: &UserView| user.id.clone())))
+    Ok(HttpResponse::Ok().json(Page::of(users, most, |user: &UserView| user.id.clone())))
 }
 
 /// A user

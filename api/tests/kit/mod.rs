@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tradeflow_api::{ApiConfig, Commander, FeedSource, NodeSource, Server, Shared};
+use tradeflow_api::{ApiConfig, Commander, FeedSource, NodeSource, ProjectorStatus, Server, Shared};
 use tradeflow_bus::{Bus, Durability, MemoryBus, Retention, Topics};
 use tradeflow_ingest::bars::BarStatus;
 use tradeflow_ingest::normalise::Counters;
@@ -65,6 +65,10 @@ impl NodeSource for FakeNode {
 
     fn bars(&self) -> Option<Arc<BarStatus>> {
         Some(self.bars.clone())
+    }
+
+    fn read_models(&self) -> Option<Arc<ProjectorStatus>> {
+        None
     }
 
     fn board(&self) -> Arc<QuoteBoard> {

@@ -17,7 +17,7 @@ mod folder;
 pub mod format;
 pub mod report;
 mod summary;
-mod table;
+pub mod table;
 pub(crate) mod tables;
 
 pub use folder::{ResultFolder, folder_name};

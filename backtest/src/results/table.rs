@@ -14,7 +14,7 @@ use parquet::schema::types::ColumnPath;
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// Nanoseconds UTC.
     Time,
     /// A decimal of 18 digits at a scale.
@@ -67,7 +67,7 @@ struct Column {
 }
 
 /// A table that is being written.
-pub(super) struct Table {
+pub struct Table {
     path: PathBuf,
     writer: SerializedFileWriter<BufWriter<File>>,
     columns: Vec<Column>,
@@ -79,7 +79,7 @@ const GROUP_ROWS: usize = 1 << 15;
 
 impl Table {
     /// Begins a table. A name that ends in `?` is of a column that may be empty.
-    pub(super) fn create(folder: &Path, name: &str, columns: &[(&str, Kind)]) -> Result<Self, String> {
+    pub fn create(folder: &Path, name: &str, columns: &[(&str, Kind)]) -> Result<Self, String> {
         let path = folder.join(format!("{name}.parquet"));
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let mut schema = format!("message {name} {{\n");
@@ -132,7 +132,7 @@ impl Table {
     }
 
     /// Appends a row of values, in the order of the columns.
-    pub(super) fn row(&mut self, row: &[Cell<'_>]) -> Result<(), String> {
+    pub fn row(&mut self, row: &[Cell<'_>]) -> Result<(), String> {
         debug_assert_eq!(row.len(), self.columns.len());
         for (column, &cell) in self.columns.iter_mut().zip(row) {
             if let Some(levels) = &mut column.levels {
@@ -153,11 +153,7 @@ impl Table {
     }
 
     /// Appends many rows of a table whose columns are integers and then, perhaps, a word.
-    pub(super) fn columns<const N: usize>(
-        &mut self,
-        mut integers: [Vec<i64>; N],
-        word: &str,
-    ) -> Result<(), String> {
+    pub fn columns<const N: usize>(&mut self, mut integers: [Vec<i64>; N], word: &str) -> Result<(), String> {
         let rows = integers.first().map_or(0, Vec::len);
         for (index, column) in self.columns.iter_mut().enumerate() {
             match &mut column.values {
@@ -195,7 +191,7 @@ impl Table {
     }
 
     /// Writes what waits, and the footer.
-    pub(super) fn finish(mut self) -> Result<(), String> {
+    pub fn finish(mut self) -> Result<(), String> {
         self.flush()?;
         let path = self.path;
         self.writer.close().map(|_| ()).map_err(|error| format!("{}: {error}", path.display()))
@@ -215,7 +211,7 @@ fn write<T: DataType>(
 
 /// A value of a row.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Cell<'a> {
+pub enum Cell<'a> {
     /// A time, decimal or whole number.
     Integer(i64),
     /// Text.

@@ -23,6 +23,9 @@ pub enum StateError {
     /// A value that can't be, such as a role that no version knows.
     #[error("{0}")]
     Invalid(String),
+    /// A text that the database can't hold: it has a zero character.
+    #[error("a text holds a zero character")]
+    Text,
     /// The tables could not be brought to this version.
     #[error("migration of the database: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -42,7 +45,12 @@ impl From<sqlx::Error> for StateError {
                 let code = database.code().unwrap_or_default();
                 // PostgreSQL's classes: 08 connection, 53 resources, 57 operator (it is going down); SQLite's 5: busy.
                 let away = ["08", "53", "57"].iter().any(|class| code.len() == 5 && code.starts_with(class));
-                if away || code == "5" { Self::Unavailable(error.to_string()) } else { Self::Database(error) }
+                match code.as_ref() {
+                    // PostgreSQL: character not in repertoire.
+                    "22021" => Self::Text,
+                    code if away || code == "5" => Self::Unavailable(error.to_string()),
+                    _ => Self::Database(error),
+                }
             }
             error => Self::Database(error),
         }

@@ -15,6 +15,8 @@
 //! | `watchlists.rs` | watchlists |
 //! | `idempotency.rs` | writes that are done once, however often they are sent |
 //! | `audit.rs` | who did what |
+//! | `trading/` | read models: orders, fills, positions, round trips, equity |
+//! | `select.rs` | queries whose conditions depend on what is asked |
 //! | `../migrations/` | the tables |
 //!
 //! # Invariants
@@ -32,8 +34,10 @@ mod error;
 mod idempotency;
 pub mod password;
 mod resets;
+mod select;
 mod sessions;
 mod token;
+pub mod trading;
 mod users;
 mod watchlists;
 
@@ -42,6 +46,7 @@ pub use audit::{AuditEntry, AuditFilter, NewAudit};
 pub use database::State;
 pub use error::StateError;
 pub use idempotency::{Begun, Written};
+pub use select::Cursor;
 pub use sessions::{Identity, Issued, Lifetimes, Refreshed, Session};
 pub use token::{Token, TokenKind};
 pub use users::{Attempt, NewUser, Role, User, UserChange};

@@ -1,9 +1,8 @@
 //! One suite on SQLite and on PostgreSQL.
 
-mod postgres_server;
+mod kit;
 
-use std::sync::Mutex;
-
+use kit::{Fixture, postgres_server, suite};
 use tradeflow_model::Timestamp;
 use tradeflow_state::{
     AuditFilter, Begun, Lifetimes, NewApiKey, NewAudit, NewUser, Refreshed, Role, Scope, State, StateError,
@@ -12,58 +11,6 @@ use tradeflow_state::{
 
 const SECOND: i64 = 1_000_000_000;
 const LIFETIMES: Lifetimes = Lifetimes { access: 600 * SECOND, refresh: 86_400 * SECOND };
-
-/// A database of a test.
-struct Fixture {
-    state: State,
-    url: String,
-    _folder: Option<tempfile::TempDir>,
-}
-
-async fn sqlite() -> Option<Fixture> {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", folder.path().join("state.db").display());
-    Some(Fixture { state: State::open(&url).await.unwrap(), url, _folder: Some(folder) })
-}
-
-async fn postgres() -> Option<Fixture> {
-    static SERVER: Mutex<Option<postgres_server::Server>> = Mutex::new(None);
-    let given = std::env::var("TRADEFLOW_POSTGRES").ok();
-    let base = match given.as_deref() {
-        Some("none") => return None,
-        Some(url) => url.to_owned(),
-        None => {
-            let mut server = SERVER.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            server.get_or_insert_with(postgres_server::Server::start).url().to_owned()
-        }
-    };
-    let name = format!("tradeflow_test_{}_{}", std::process::id(), postgres_server::number());
-    sqlx::any::install_default_drivers();
-    let admin = sqlx::AnyPool::connect(&base).await.expect("PostgreSQL answers");
-    let create = format!("CREATE DATABASE {name}");
-    sqlx::query(sqlx::AssertSqlSafe(create)).execute(&admin).await.expect("a database");
-    let (address, options) = base
-        .split_once('?')
-        .map_or((base.as_str(), String::new()), |(address, options)| (address, format!("?{options}")));
-    let url = format!("{}/{name}{options}", &address[..address.rfind('/').unwrap()]);
-    Some(Fixture { state: State::open(&url).await.expect("it opens"), url, _folder: None })
-}
-
-macro_rules! suite {
-    ($($test:ident),* $(,)?) => {
-        mod on_sqlite { $(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() { super::$test(super::sqlite().await.unwrap()).await }
-        )* }
-        mod on_postgres { $(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                let Some(fixture) = super::postgres().await else { return eprintln!("skipped: no PostgreSQL") };
-                super::$test(fixture).await
-            }
-        )* }
-    };
-}
 
 suite!(
     the_first_user_is_administrator_and_registration_can_be_closed,

@@ -1,42 +1,26 @@
 //! `orders`: place, change, cancel. A handler makes a command of the request; the account's cell decides.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | what changes orders |
+//! | `read.rs` | what shows them |
 
-use std::time::Duration;
+pub(crate) mod read;
 
 use actix_web::{HttpRequest, HttpResponse, delete, patch, post, web};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tradeflow_live::commands::{WireCommand, WireOrder};
 use tradeflow_model::order::Execution;
 use tradeflow_model::{Side, TimeInForce, Timestamp};
-use tradeflow_state::{Begun, Written};
-use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
+use utoipa::ToSchema;
 
-use super::{Checks, account_of, audit, header};
-use crate::auth::{As, Caller, Trader};
+use super::Checks;
+use super::command::{Done, Idempotency, command};
+use crate::auth::{As, Trader};
 use crate::body::Body;
 use crate::context::Context;
 use crate::decimal::Amount;
 use crate::problem::Problem;
-
-/// A header of writes.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Header)]
-#[allow(dead_code, reason = "it describes a header")]
-pub(crate) struct Idempotency {
-    /// A key of the client's own, 1 to 100 visible characters. The same write sent again with it within a day is done once,
-    /// and gets the same answer.
-    #[param(rename = "idempotency-key")]
-    idempotency_key: Option<String>,
-}
-
-/// What a command did.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Done {
-    /// The command's id, as it stands in the journal.
-    command_id: String,
-    /// The orders that it made.
-    order_ids: Vec<String>,
-}
 
 /// An order.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -189,7 +173,6 @@ pub(crate) async fn place(
     account: web::Path<String>,
     body: Body<PlaceOrder>,
 ) -> Result<HttpResponse, Problem> {
-    account_of(&shared, &caller, &account).await?;
     let order = body.0.wire()?;
     command(&shared, &caller, &request, &account, "orders.place", WireCommand::Submit(order)).await
 }
@@ -208,10 +191,9 @@ pub(crate) async fn change(
     body: Body<ChangeOrder>,
 ) -> Result<HttpResponse, Problem> {
     let (account, order_id) = path.into_inner();
-    account_of(&shared, &caller, &account).await?;
     let ChangeOrder { symbol, qty, price, trigger } = body.0;
     let wanted = WireCommand::Modify {
-        order_id: order(&order_id)?,
+        order_id: order_number(&order_id)?,
         symbol,
         qty: qty.0,
         price: price.map(|price| price.0),
@@ -233,8 +215,7 @@ pub(crate) async fn cancel(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Problem> {
     let (account, order_id) = path.into_inner();
-    account_of(&shared, &caller, &account).await?;
-    let wanted = WireCommand::Cancel { order_id: order(&order_id)? };
+    let wanted = WireCommand::Cancel { order_id: order_number(&order_id)? };
     command(&shared, &caller, &request, &account, "orders.cancel", wanted).await
 }
 
@@ -251,82 +232,6 @@ pub(crate) async fn cancel_all(
     command(&shared, &caller, &request, &account, "orders.cancel-all", WireCommand::CancelAll).await
 }
 
-fn order(id: &str) -> Result<u64, Problem> {
+fn order_number(id: &str) -> Result<u64, Problem> {
     id.parse().map_err(|_| Problem::missing("order"))
-}
-
-/// Sends a command to an account's cell, once for an idempotency key, and gives its answer.
-pub(crate) async fn command(
-    shared: &Context,
-    caller: &Caller,
-    request: &HttpRequest,
-    account: &str,
-    action: &str,
-    wanted: WireCommand,
-) -> Result<HttpResponse, Problem> {
-    account_of(shared, caller, account).await?;
-    let key = request.headers().contains_key("idempotency-key").then(|| header(request, "idempotency-key"));
-    let fresh = Uuid::now_v7().to_string();
-    let Some(key) = key else {
-        return Ok(HttpResponse::Ok().json(run(shared, caller, account, action, &fresh, wanted).await?));
-    };
-    let key =
-        key.filter(|key| (1..=100).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()));
-    let key =
-        key.ok_or_else(|| Problem::field("idempotency-key", "takes 1 to 100 visible ASCII characters"))?;
-    let print = serde_json::to_string(&(account, &wanted)).unwrap_or_default();
-    let print = blake3::hash(print.as_bytes()).to_hex();
-    let begun = shared.state.begin_write(shared.now(), caller.id(), key, print.as_str(), &fresh).await?;
-    let command_id = match begun {
-        Begun::Do(command_id) => command_id,
-        Begun::Done(Written { status, body }) => return Ok(answer(status, body)),
-        Begun::Other => {
-            return Err(Problem::conflict("key-reused", "this idempotency-key was used for another write"));
-        }
-    };
-    let outcome = run(shared, caller, account, action, &command_id, wanted).await;
-    // What may still come to be otherwise is not kept.
-    if outcome.as_ref().err().is_some_and(|problem| problem.status >= 500) {
-        return Err(outcome.err().unwrap_or_else(|| Problem::unavailable("the command")));
-    }
-    if outcome.as_ref().err().is_some_and(|problem| problem.code == "duplicate") {
-        // Another request with the same key was a moment earlier: its answer is about to be kept.
-        for _ in 0..20 {
-            let begun = shared.state.begin_write(shared.now(), caller.id(), key, print.as_str(), &command_id);
-            if let Begun::Done(Written { status, body }) = begun.await? {
-                return Ok(answer(status, body));
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        return outcome.map(|done| HttpResponse::Ok().json(done));
-    }
-    let written = match outcome {
-        Ok(done) => Written { status: 200, body: serde_json::to_string(&done).unwrap_or_default() },
-        Err(problem) => {
-            Written { status: problem.status, body: serde_json::to_string(&problem).unwrap_or_default() }
-        }
-    };
-    shared.state.end_write(caller.id(), key, &written).await?;
-    Ok(answer(written.status, written.body))
-}
-
-async fn run(
-    shared: &Context,
-    caller: &Caller,
-    account: &str,
-    action: &str,
-    command_id: &str,
-    wanted: WireCommand,
-) -> Result<Done, Problem> {
-    let sent = shared.commander.send(shared.now(), account, command_id, wanted).await;
-    let outcome = sent.as_ref().map_or_else(|problem| problem.detail.clone(), |_| "done".to_owned());
-    audit(shared, caller, action, account, &outcome).await;
-    let order_ids = sent?.into_iter().map(|id| id.as_u64().to_string()).collect();
-    Ok(Done { command_id: command_id.to_owned(), order_ids })
-}
-
-fn answer(status: u16, body: String) -> HttpResponse {
-    let status = actix_web::http::StatusCode::from_u16(status).unwrap_or_default();
-    let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
-    HttpResponse::build(status).content_type(kind).body(body)
 }

@@ -1,0 +1,33 @@
+//! `tradeflow state`: looks after the database of a node.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `rebuild.rs` | `tradeflow state rebuild` |
+
+mod rebuild;
+
+use std::process::ExitCode;
+
+/// Looks after the database of a node.
+#[derive(Debug, clap::Args)]
+#[command(arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Empties the tables of orders, fills, positions, trades and equity, and reads them anew from the bus.
+    Rebuild(rebuild::Args),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// As the subcommand says.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Rebuild(args) => rebuild::run(args),
+    }
+}

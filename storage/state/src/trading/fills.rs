@@ -1,0 +1,25 @@
+//! Fills.
+
+use super::{FillRow, Which};
+use crate::database::State;
+use crate::error::StateError;
+use crate::select::{Cursor, Select};
+
+impl State {
+    /// Fills, the newest first; `order` are those of an order.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn fills(
+        &self,
+        which: Which<'_>,
+        order: Option<i64>,
+        cursor: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Vec<FillRow>, StateError> {
+        let all = "SELECT account, seq, order_id, session, symbol, strategy, side, price, qty, fee, liquidity, position_qty,
+            cash, ts FROM fills";
+        let select = which.on(Select::from(all), "ts").and_if("order_id = ?", order);
+        select.page(["ts", "seq", "account"], cursor, limit).fetch(self).await
+    }
+}
