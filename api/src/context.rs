@@ -11,6 +11,7 @@ use tradeflow_state::{Identity, Lifetimes, State, StateError};
 
 use crate::commander::Commander;
 use crate::limits::Limits;
+use crate::socket::Hub;
 use crate::source::NodeSource;
 
 /// How the API is run.
@@ -55,6 +56,8 @@ pub struct Shared {
     pub state: State,
     /// Commands to cells.
     pub commander: Commander,
+    /// What changes, for those who follow it.
+    pub hub: Arc<Hub>,
     /// How it is run.
     pub config: ApiConfig,
     pub(crate) limits: Limits,
@@ -71,10 +74,16 @@ const KNOWN: (Duration, u64) = (Duration::from_secs(5), 10_000);
 
 impl Shared {
     /// Puts it together.
-    pub fn new(node: Arc<dyn NodeSource>, state: State, commander: Commander, config: ApiConfig) -> Self {
+    pub fn new(
+        node: Arc<dyn NodeSource>,
+        state: State,
+        commander: Commander,
+        hub: Arc<Hub>,
+        config: ApiConfig,
+    ) -> Self {
         let known = Cache::builder().time_to_live(KNOWN.0).max_capacity(KNOWN.1).build();
         let limits = Limits::new(&config);
-        Self { node, state, commander, config, limits, known }
+        Self { node, state, commander, hub, config, limits, known }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

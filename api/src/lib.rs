@@ -11,6 +11,7 @@
 //! | `commander.rs` | [`Commander`]: commands to cells, and their answers |
 //! | `projector/` | [`Projector`]: what cells put on the bus, read into the tables of the state |
 //! | `curve.rs` | curves for a screen |
+//! | `socket/` | `GET /api/v1/ws`: what changes, as it does |
 //! | `body.rs`, `decimal.rs` | bodies of requests, read so that an error names the field |
 //! | `problem.rs` | errors as `application/problem+json` |
 //! | `limits.rs` | how many requests someone may make |
@@ -38,6 +39,7 @@ pub mod projector;
 mod ready;
 mod routes;
 mod server;
+mod socket;
 mod source;
 pub mod status;
 
@@ -46,4 +48,5 @@ pub use context::{ApiConfig, Shared};
 pub use health::{Health, HealthState};
 pub use projector::{Projector, ProjectorStatus};
 pub use server::{Server, ServerError};
+pub use socket::{Hub, Tail, Watch};
 pub use source::{FeedSource, NodeSource};

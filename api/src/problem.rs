@@ -111,6 +111,11 @@ impl Problem {
         }
     }
 
+    /// 426: the route is no usual one.
+    pub fn upgrade(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade-required", detail)
+    }
+
     /// 500: the log tells what.
     pub fn internal() -> Self {
         let detail = "an error in the server; its log tells which";
@@ -137,6 +142,7 @@ impl Problem {
             Refusal::NoPosition => (StatusCode::NOT_FOUND, "no-position"),
             Refusal::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
             Refusal::Denied => (StatusCode::UNPROCESSABLE_ENTITY, "denied"),
+            Refusal::Idle => (StatusCode::CONFLICT, "idle"),
             Refusal::Duplicate => (StatusCode::CONFLICT, "duplicate"),
             Refusal::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };

@@ -18,7 +18,7 @@ use crate::context::{Context, Shared};
 use crate::metrics::{self, Metrics};
 use crate::problem::Problem;
 use crate::source::NodeSource;
-use crate::{health, openapi, ready, routes, status};
+use crate::{health, openapi, ready, routes, socket, status};
 
 /// What requests look at.
 pub(crate) type Source = web::Data<Arc<dyn NodeSource>>;
@@ -92,6 +92,7 @@ impl Server {
                         .route("/ready", web::get().to(ready::get))
                         .route("/metrics", web::get().to(metrics::get))
                         .route("/api/v1/status", web::get().to(status::get))
+                        .route("/api/v1/asyncapi.json", web::get().to(messages))
                         .route("/api/v1/openapi.json", web::get().to(move || json(shown.clone())))
                         .map(|app| {
                             let page = SwaggerUi::new("/api/v1/docs/{_:.*}");
@@ -163,6 +164,10 @@ fn headers() -> DefaultHeaders {
 
 async fn json(document: Arc<OnceLock<web::Bytes>>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(document.get().cloned().unwrap_or_default())
+}
+
+async fn messages() -> HttpResponse {
+    HttpResponse::Ok().json(socket::messages::document())
 }
 
 async fn nowhere() -> HttpResponse {

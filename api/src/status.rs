@@ -75,7 +75,9 @@ pub struct FeedLine {
 }
 
 /// A quote of the board.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema, schemars::JsonSchema,
+)]
 #[serde(default)]
 pub struct QuoteLine {
     /// The instrument.

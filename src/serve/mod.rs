@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use tradeflow_api::{Commander, Projector, Server, Shared};
+use tradeflow_api::{Commander, Hub, NodeSource, Projector, Server, Shared, Tail, Watch};
 use tradeflow_bus::{Clock, SystemClock, Topics};
 use tradeflow_ingest::bars::{BarMakerConfig, BarSeries};
 use tradeflow_ingest::publish::Pressure;
@@ -160,6 +160,7 @@ struct Running {
     market: Market,
     server: Server,
     projector: Projector,
+    socket: (Tail, Watch),
     pressure: tokio::task::JoinHandle<()>,
 }
 
@@ -193,6 +194,8 @@ impl Running {
         let commander = Commander::start(bus.clone(), topics.clone())?;
         let handle = runtime.handle().clone();
         let reader = (group(&config, "state"), origin(bus.as_ref(), &topics)?.unwrap_or_default());
+        let hub = Arc::new(Hub::default());
+        let tail = Tail::start(bus.clone(), topics.clone(), &reader.1, &state, hub.clone(), &handle)?;
         let projector = Projector::start(bus.clone(), &topics, reader, state.clone(), clock.clone(), handle)?;
         // The first session names the bus for the recorder.
         let sources = sources(bus, topics, &catalog)?;
@@ -205,7 +208,9 @@ impl Running {
         let node = Arc::new(Node::start(sources, clock, opened, node)?);
         let read_models = projector.status();
         let view = View { node: node.clone(), market: shown.clone(), read_models, feeds, board };
-        let shared = Shared::new(Arc::new(view), state, commander, config.api.config());
+        let view: Arc<dyn NodeSource> = Arc::new(view);
+        let watch = Watch::start(view.clone(), hub.clone())?;
+        let shared = Shared::new(view, state, commander, hub, config.api.config());
         let server = Server::start(listener, shared)?;
         wait_until_ready(&node);
         let market = Market::start(market, shown, runtime.handle().clone())?;
@@ -217,7 +222,7 @@ impl Running {
                 gauge.set_fill(lag.behind().as_millis() as usize, Self::BEHIND_MAX.as_millis() as usize);
             }
         });
-        Ok(Self { config, node, market, server, projector, pressure })
+        Ok(Self { config, node, market, server, projector, socket: (tail, watch), pressure })
     }
 
     /// Says on standard output that it runs.
@@ -257,7 +262,7 @@ impl Running {
         let market = self.market.stop();
         let node = self.node.stop();
         self.server.stop();
-        drop(self.projector);
+        drop((self.projector, self.socket));
         market?;
         Ok(node?)
     }

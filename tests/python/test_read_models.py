@@ -3,12 +3,14 @@ themselves say, against the bus, and against a second making of the tables."""
 
 import csv
 import io
+import json
 import os
 import sqlite3
 from decimal import Decimal
 
 import polars
 import pytest
+from websockets.sync.client import connect
 
 from api_client import users_of_each_role
 from conftest import tradeflow
@@ -165,6 +167,12 @@ def test_lists_agree_with_the_cells_the_bus_and_a_second_making(tmp_path):
         tagged = {row["key"]: row["trades"] for row in admin.ok("GET", "/api/v1/trades/statistics?by=tag")}
         assert tagged == {"": len(trades) - 1, "impulse": 1, "news": 1}
 
+        with connect(node.address().replace("http", "ws") + "/api/v1/ws", additional_headers={"authorization": f"Bearer {admin.token}"}) as socket:
+            socket.send(json.dumps({"op": "subscribe", "channel": "bars", "keys": ["ETHUSD/1m"]}))
+            bar = next(message for message in map(json.loads, socket) if message["type"] == "update")
+            assert (bar["channel"], bar["key"], bar["data"]["close_time"][-4:]) == ("bars", "ETHUSD/1m", ":00Z")
+            low, high = Decimal(bar["data"]["low"]), Decimal(bar["data"]["high"])
+            assert 0 < low <= Decimal(bar["data"]["open"]) <= high and low <= Decimal(bar["data"]["close"]) <= high
         curve = lambda: admin.ok("GET", f"{ACCOUNT}/equity?points=10000")
         equity = eventually("a minute of the market is over", curve, patience=120, every=0.5)
         assert [point["time"] for point in equity] == sorted(point["time"] for point in equity)

@@ -12,7 +12,10 @@ use tradeflow_model::market::{PriceType, SeriesKind};
 use tradeflow_model::order::{Execution, TrailOffset};
 use tradeflow_model::plan::StrategyPlan;
 use tradeflow_model::signal::Size;
-use tradeflow_model::{Instrument, InstrumentId, OrderId, OrderKind, Price, Side, TimeInForce, Timestamp};
+use tradeflow_model::{
+    Instrument, InstrumentId, OrderId, OrderKind, Price, Side, Signal, SignalSide, SignalSource, TimeInForce,
+    Timestamp,
+};
 
 use crate::session::SessionPlan;
 
@@ -52,6 +55,8 @@ pub enum WireCommand {
         #[serde(default)]
         trigger: Option<Decimal>,
     },
+    /// A signal.
+    Signal(WireSignal),
     /// Cancel an order.
     Cancel {
         /// Its id.
@@ -123,6 +128,47 @@ pub struct WireOrder {
     /// A profit target for what it opens.
     #[serde(default)]
     pub take_profit: Option<Decimal>,
+}
+
+/// A signal from outside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WireSignal {
+    /// Its id, unique within its source.
+    pub id: String,
+    /// Where it comes from.
+    pub source: SignalSource,
+    /// The strategy's id, as its sender calls it; empty for none.
+    pub strategy_id: String,
+    /// The strategy's version.
+    #[serde(default)]
+    pub strategy_version: String,
+    /// The strategy's name.
+    #[serde(default)]
+    pub strategy_name: String,
+    /// The instrument.
+    pub symbol: String,
+    /// What it wants.
+    pub side: SignalSide,
+    /// How large; the strategy's own where it does not say.
+    #[serde(default)]
+    pub size: Option<Size>,
+    /// The price at which its sender saw it.
+    #[serde(default)]
+    pub price: Option<Decimal>,
+    /// A limit for the entry.
+    #[serde(default)]
+    pub limit_price: Option<Decimal>,
+    /// A protective stop.
+    #[serde(default)]
+    pub stop_loss: Option<Decimal>,
+    /// A profit target.
+    #[serde(default)]
+    pub take_profit: Option<Decimal>,
+    /// After this it must not be acted on.
+    #[serde(default)]
+    pub expires: Option<Timestamp>,
+    /// When the decision was made.
+    pub ts_event: Timestamp,
 }
 
 /// A strategy to be started.
@@ -203,6 +249,7 @@ impl WireCommand {
                     trigger: price_of("trigger", *trigger)?,
                 }
             }
+            Self::Signal(wire) => Command::Signal(Box::new(wire.signal(instrument(&wire.symbol)?))),
             Self::Cancel { order_id } => Command::Cancel { order: order(*order_id)? },
             Self::CancelAll => Command::CancelAll,
             Self::Close { symbol } => Command::Close { instrument: instrument(symbol)? },
@@ -266,6 +313,28 @@ impl WireOrder {
             stop_loss: price("stop loss", self.stop_loss)?,
             take_profit: price("take profit", self.take_profit)?,
         })
+    }
+}
+
+impl WireSignal {
+    fn signal(&self, instrument: InstrumentId) -> Signal {
+        Signal {
+            id: self.id.clone(),
+            source: self.source,
+            strategy: None,
+            strategy_id: self.strategy_id.clone(),
+            strategy_version: self.strategy_version.clone(),
+            strategy_name: self.strategy_name.clone(),
+            instrument,
+            side: self.side,
+            size: self.size,
+            price: self.price,
+            limit_price: self.limit_price,
+            stop_loss: self.stop_loss,
+            take_profit: self.take_profit,
+            expires: self.expires,
+            ts_event: self.ts_event,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use tradeflow_model::{
 };
 
 use super::Cell;
+use super::decide::Decided;
 use crate::actor::{Fault, Outbox};
 use crate::execution::{IdMint, OrderRequest, VenueCommand};
 use crate::risk::TradingMode;
@@ -28,6 +29,8 @@ pub enum Command {
         /// New trigger, for an order that has one.
         trigger: Option<Price>,
     },
+    /// A signal from outside. Where a strategy with its `strategy_id` runs, it is that one's; otherwise it is by hand.
+    Signal(Box<Signal>),
     /// Cancel an open order.
     Cancel {
         /// Which.
@@ -92,6 +95,8 @@ pub enum Refusal {
     UnknownOrder,
     /// There is no position to close.
     NoPosition,
+    /// A signal that asks for nothing: the position that it wants is there, or its time is over.
+    Idle,
     /// A field does not fit.
     Invalid,
     /// The risk gate refused.
@@ -139,6 +144,7 @@ impl Cell {
                 out.push(VenueCommand::Modify { order, qty, price, trigger })?;
                 Ok(Answer::done(vec![order]))
             }
+            Command::Signal(signal) => self.signal_from_outside(now, signal, &mut ids, out),
             Command::Cancel { order } => {
                 if self.orders.get(*order).is_none() {
                     return Ok(no_order(*order));
@@ -188,6 +194,31 @@ impl Cell {
                 Ok(Answer::done(orders))
             }
         }
+    }
+
+    fn signal_from_outside(
+        &mut self,
+        now: Timestamp,
+        signal: &Signal,
+        ids: &mut IdMint,
+        out: &mut Outbox<VenueCommand>,
+    ) -> Result<Answer, Fault> {
+        if signal.instrument.index() >= self.tables.instruments.len() {
+            return Ok(Answer::refused(Refusal::UnknownInstrument, "there is no such instrument"));
+        }
+        let named = self.strategy_index(&signal.strategy_id);
+        let strategy = named.filter(|strategy| self.slots[strategy.index()].active);
+        let sized = signal.size.is_some() || strategy.is_some() || signal.side == SignalSide::Close;
+        if !sized {
+            let why = "it says no size, and no strategy with its id runs in the account, which would";
+            return Ok(Answer::refused(Refusal::Invalid, why));
+        }
+        Ok(match self.decide(now, Signal { strategy, ..signal.clone() }, ids, out)? {
+            Decided::Sent(orders) => Answer::done(orders),
+            Decided::Waits => Answer::done(Vec::new()),
+            Decided::Idle(why) => Answer::refused(Refusal::Idle, why),
+            Decided::Denied(why) => Answer::refused(Refusal::Denied, why.to_string()),
+        })
     }
 
     fn submit_by_hand(

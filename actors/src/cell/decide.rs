@@ -12,6 +12,19 @@ use crate::execution::{IdMint, OrderRequest, VenueCommand, quantity_for};
 use crate::output::Fold;
 use crate::strategy::{Intent, StrategyEvent};
 
+/// What came of a signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decided {
+    /// Nothing is to be done, and why.
+    Idle(&'static str),
+    /// It waits until older orders are gone.
+    Waits,
+    /// These orders were sent: the entry, and its protective exits.
+    Sent(Vec<OrderId>),
+    /// The order that it came to was denied.
+    Denied(DenyReason),
+}
+
 impl Cell {
     /// Acts on what a strategy wants.
     pub(super) fn act(
@@ -43,7 +56,7 @@ impl Cell {
                     expires: None,
                     ts_event: now,
                 };
-                self.decide(now, signal, ids, out)
+                self.decide(now, signal, ids, out).map(drop)
             }
             Intent::Order { id, exits, request } => {
                 self.submit(now, Some(strategy), id, exits, &request, ids, out).map(drop)
@@ -96,13 +109,15 @@ impl Cell {
         signal: Signal,
         ids: &mut IdMint,
         out: &mut Outbox<VenueCommand>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Decided, Fault> {
         self.counters.signals += 1;
         let (strategy, instrument) = (signal.strategy, signal.instrument);
         let expired = signal.expires.is_some_and(|expires| expires < now);
-        if now < self.tables.from || expired || self.is_wanted(&signal) {
-            self.counters.signals_idle += 1;
-            return Ok(());
+        if now < self.tables.from || expired {
+            return Ok(self.idle(if expired { "it has expired" } else { "trading has not begun yet" }));
+        }
+        if self.is_wanted(&signal) {
+            return Ok(self.idle("the position that it wants is there, or on its way"));
         }
         let older: Vec<OrderId> = self.orders.of(strategy, instrument).map(|order| order.id).collect();
         if self.desk.wait(signal).is_some() {
@@ -114,7 +129,12 @@ impl Cell {
         for order in older {
             self.cancel(now, order, ids, out)?;
         }
-        Ok(())
+        Ok(Decided::Waits)
+    }
+
+    fn idle(&mut self, why: &'static str) -> Decided {
+        self.counters.signals_idle += 1;
+        Decided::Idle(why)
     }
 
     /// Whether the position that a signal wants is there, or on its way with nothing against it.
@@ -147,16 +167,15 @@ impl Cell {
         instrument: InstrumentId,
         ids: &mut IdMint,
         out: &mut Outbox<VenueCommand>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Decided, Fault> {
         if self.desk.waiting(strategy, instrument).is_none()
             || self.orders.of(strategy, instrument).next().is_some()
         {
-            return Ok(());
+            return Ok(Decided::Waits);
         }
-        let Some(signal) = self.desk.take(strategy, instrument) else { return Ok(()) };
+        let Some(signal) = self.desk.take(strategy, instrument) else { return Ok(Decided::Waits) };
         if signal.expires.is_some_and(|expires| expires < now) {
-            self.counters.signals_idle += 1;
-            return Ok(());
+            return Ok(self.idle("it has expired"));
         }
         let held = self.account.strategy_position(strategy, instrument).raw();
         let (target, side) = match signal.side {
@@ -165,13 +184,11 @@ impl Cell {
             SignalSide::Sell => (-self.size_of(&signal).raw(), Some(Side::Sell)),
         };
         let Some(side) = side else {
-            self.counters.signals_idle += 1;
-            return Ok(());
+            return Ok(self.idle("there is no position to close"));
         };
         let change = target.saturating_sub(held);
         if change.signum() == -side.sign() || (change == 0 && held != 0) {
-            self.counters.signals_idle += 1; // the position is as large as the signal wants, or larger
-            return Ok(());
+            return Ok(self.idle("the position is as large as it wants, or larger"));
         }
         let qty = Qty::from_raw(change.abs());
         let id = ids.next_id()?;
@@ -201,9 +218,14 @@ impl Cell {
         request.reduce_only = target == 0 && netted.signum() == held.signum() && netted.abs() >= held.abs();
         if let Some(why) = invalid {
             let order = order_of(strategy, id, &request, now);
-            return self.deny(now, order, DenyReason::Invalid(why), ids, out);
+            let reason = DenyReason::Invalid(why);
+            self.deny(now, order, reason.clone(), ids, out)?;
+            return Ok(Decided::Denied(reason));
         }
-        self.submit(now, strategy, id, exits, &request, ids, out).map(drop)
+        Ok(match self.submit(now, strategy, id, exits, &request, ids, out)? {
+            None => Decided::Sent(std::iter::once(id).chain(exits.into_iter().flatten()).collect()),
+            Some(reason) => Decided::Denied(reason),
+        })
     }
 
     fn size_of(&self, signal: &Signal) -> Qty {

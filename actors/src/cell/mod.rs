@@ -355,7 +355,7 @@ impl Cell {
         out: &mut Outbox<VenueCommand>,
     ) -> Result<(), Fault> {
         let mut ids = self.begin();
-        self.decide(now, signal.clone(), &mut ids, out)
+        self.decide(now, signal.clone(), &mut ids, out).map(drop)
     }
 
     /// Tells a strategy something, and acts on what it wants.

@@ -19,6 +19,7 @@ mod context;
 mod define;
 mod direction;
 mod ema_cross;
+mod external;
 mod host;
 mod rsi_reversion;
 mod sma_cross;
@@ -88,6 +89,7 @@ pub fn registry() -> &'static [StrategyKind] {
     const REGISTRY: &[StrategyKind] = &[
         StrategyKind::of::<buy_and_hold::BuyAndHold>(),
         StrategyKind::of::<ema_cross::EmaCross>(),
+        StrategyKind::of::<external::External>(),
         StrategyKind::of::<rsi_reversion::RsiReversion>(),
         StrategyKind::of::<sma_cross::SmaCross>(),
         StrategyKind::of::<tick_momentum::TickMomentum>(),

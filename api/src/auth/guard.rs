@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use actix_web::body::MessageBody;
+use actix_web::cookie::Cookie;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
 use tradeflow_state::Identity;
@@ -49,7 +50,7 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
         true => shared.limits.attempt(address),
         false => shared.limits.address(address),
     };
-    let token = token(&request);
+    let token = token_of(request.headers(), |name| request.cookie(name));
     let known = token.as_ref().and_then(|(token, _)| shared.known_now(token));
     let (resolved, left) = match (token, known) {
         (None, _) => {
@@ -89,10 +90,13 @@ fn who(identity: &Identity) -> &str {
 }
 
 /// The token of a request, and whether it is a cookie.
-fn token(request: &ServiceRequest) -> Option<(String, bool)> {
-    if let Some(header) = request.headers().get(AUTHORIZATION) {
+pub(crate) fn token_of(
+    headers: &HeaderMap,
+    cookie: impl FnOnce(&str) -> Option<Cookie<'static>>,
+) -> Option<(String, bool)> {
+    if let Some(header) = headers.get(AUTHORIZATION) {
         let (kind, token) = header.to_str().ok()?.split_once(' ')?;
         return kind.eq_ignore_ascii_case("bearer").then(|| (token.trim().to_owned(), false));
     }
-    request.cookie(cookies::ACCESS).map(|cookie| (cookie.value().to_owned(), true))
+    cookie(cookies::ACCESS).map(|cookie| (cookie.value().to_owned(), true))
 }

@@ -6,7 +6,7 @@
 //! | `mod.rs` | [`Projector`]: the thread that follows the bus; [`rebuild`]: all of it anew |
 //! | `rows.rs` | what a record comes to |
 
-mod rows;
+pub(crate) mod rows;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -6,7 +6,7 @@ use tradeflow_state::trading::{
     EquityRow, FillRow, OrderEventRow, OrderRow, PositionRow, Projected, TradeRow,
 };
 
-pub(super) fn order(value: &[u8]) -> Result<Projected, RecordError> {
+pub(crate) fn order(value: &[u8]) -> Result<Projected, RecordError> {
     let message: OrderMessage = decode("orders", value)?;
     let execution = serde_json::to_value(message.execution).ok();
     let event = OrderEventRow {
@@ -47,7 +47,7 @@ pub(super) fn order(value: &[u8]) -> Result<Projected, RecordError> {
     Ok(Projected::Order(Box::new(order), event))
 }
 
-pub(super) fn fill(value: &[u8]) -> Result<Projected, RecordError> {
+pub(crate) fn fill(value: &[u8]) -> Result<Projected, RecordError> {
     let message: FillMessage = decode("fills", value)?;
     let position = match (message.cost, message.realized, message.fees) {
         (Some(cost), Some(realized), Some(fees)) => Some(PositionRow {
@@ -99,7 +99,7 @@ pub(super) fn fill(value: &[u8]) -> Result<Projected, RecordError> {
     Ok(Projected::Fill(Box::new(fill), position, trade))
 }
 
-pub(super) fn equity(value: &[u8]) -> Result<Projected, RecordError> {
+pub(crate) fn equity(value: &[u8]) -> Result<Projected, RecordError> {
     let message: EquityMessage = decode("equity", value)?;
     let points = message.ts_event.into_iter().zip(message.cash.into_iter().zip(message.equity));
     let row = |(ts, (cash, equity))| EquityRow { account: message.account.clone(), ts, cash, equity };

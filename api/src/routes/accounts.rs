@@ -1,6 +1,7 @@
 //! `accounts`: what they are worth, whose they are, and the switches that stop their trading.
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tradeflow_live::SessionPlan;
 use tradeflow_live::commands::WireCommand;
@@ -35,7 +36,7 @@ pub(crate) struct AccountView {
 }
 
 /// What an account is worth.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema, JsonSchema)]
 pub(crate) struct Balance {
     /// Cash and positions.
     equity: String,
@@ -76,6 +77,22 @@ impl From<StrategyView> for StrategyLine {
     }
 }
 
+impl From<CellView> for Balance {
+    fn from(view: CellView) -> Self {
+        let mode = serde_json::to_value(view.mode).ok();
+        Self {
+            equity: view.equity,
+            cash: view.cash,
+            realized: view.realized,
+            unrealized: view.unrealized,
+            fees: view.fees,
+            open_orders: view.open_orders,
+            mode: mode.and_then(|mode| mode.as_str().map(str::to_owned)).unwrap_or_default(),
+            halted: view.halted,
+        }
+    }
+}
+
 impl AccountView {
     fn of(plan: &SessionPlan, index: usize, cell: &CellPlan, view: Option<CellView>) -> Self {
         let strategies = view.as_ref().map(|view| view.strategies.clone()).unwrap_or_default();
@@ -87,19 +104,7 @@ impl AccountView {
             },
             currency: cell.account.currency.code().to_owned(),
             symbols: plan.accounts[index].instruments.iter().map(|id| plan.symbol(*id).to_string()).collect(),
-            balance: view.map(|view| Balance {
-                equity: view.equity,
-                cash: view.cash,
-                realized: view.realized,
-                unrealized: view.unrealized,
-                fees: view.fees,
-                open_orders: view.open_orders,
-                mode: serde_json::to_value(view.mode)
-                    .ok()
-                    .and_then(|mode| mode.as_str().map(str::to_owned))
-                    .unwrap_or_default(),
-                halted: view.halted,
-            }),
+            balance: view.map(Balance::from),
             strategies: strategies.into_iter().map(StrategyLine::from).collect(),
         }
     }

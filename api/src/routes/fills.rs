@@ -1,6 +1,7 @@
 //! `fills`.
 
 use actix_web::{HttpResponse, get};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tradeflow_model::Timestamp;
 use tradeflow_state::Cursor;
@@ -15,7 +16,7 @@ use crate::context::Context;
 use crate::problem::Problem;
 
 /// A fill.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema, JsonSchema)]
 pub(crate) struct FillView {
     /// Its account.
     account: String,

@@ -29,6 +29,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::auth::Caller;
 use crate::context::{Context, Shared};
 use crate::problem::{FieldProblem, Problem};
+use crate::socket::connection;
 
 /// All of them.
 pub(crate) fn all(app: &mut ServiceConfig) {
@@ -85,7 +86,8 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(strategies::get)
         .service(strategies::start)
         .service(strategies::stop)
-        .service(logs::audit);
+        .service(logs::audit)
+        .service(connection::open);
 }
 
 /// A page of a list.

@@ -1,6 +1,7 @@
 //! `positions`: what an account holds; closing it.
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tradeflow_live::commands::WireCommand;
 use tradeflow_live::node::PositionView;
@@ -13,7 +14,7 @@ use crate::context::Context;
 use crate::problem::Problem;
 
 /// A position.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema, JsonSchema)]
 pub(crate) struct PositionLine {
     /// The instrument.
     symbol: String,

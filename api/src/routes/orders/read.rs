@@ -1,6 +1,7 @@
 //! Orders as they stand, and what happened to them.
 
 use actix_web::{HttpResponse, get, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tradeflow_model::Timestamp;
 use tradeflow_state::Cursor;
@@ -17,7 +18,7 @@ use crate::routes::listing::listing;
 use crate::routes::{Page, account_of, time};
 
 /// An order.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema, JsonSchema)]
 pub(crate) struct OrderView {
     /// Its account.
     account: String,
@@ -97,7 +98,7 @@ impl From<OrderRow> for OrderView {
 }
 
 /// Something that happened to an order.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema, JsonSchema)]
 pub(crate) struct OrderEventView {
     /// Its number among the account's records.
     seq: u64,

@@ -6,6 +6,14 @@ use crate::error::StateError;
 use crate::select::{Cursor, Select};
 
 impl State {
+    /// The number of the last fill of an account that is in the tables; 0 before the first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn last_fill(&self, account: &str) -> Result<u64, StateError> {
+        self.last_number("SELECT COALESCE(MAX(seq), 0) FROM fills WHERE account = $1", account).await
+    }
+
     /// Fills, the newest first; `order` are those of an order.
     ///
     /// # Errors

@@ -41,6 +41,19 @@ impl State {
         found.fetch(self).await?.pop().ok_or(StateError::Missing("order"))
     }
 
+    /// The number of the last change of an order of an account that is in the tables; 0 before the first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn last_order_event(&self, account: &str) -> Result<u64, StateError> {
+        self.last_number("SELECT COALESCE(MAX(seq), 0) FROM order_events WHERE account = $1", account).await
+    }
+
+    pub(super) async fn last_number(&self, query: &'static str, account: &str) -> Result<u64, StateError> {
+        let (last,): (i64,) = sqlx::query_as(query).bind(account).fetch_one(&self.pool).await?;
+        Ok(last as u64)
+    }
+
     /// What happened to an order, the oldest first.
     ///
     /// # Errors

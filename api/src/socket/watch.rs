@@ -1,0 +1,130 @@
+//! Quotes, positions and equity, looked at ten times a second while someone follows them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tradeflow_live::node::CellView;
+use tradeflow_model::Symbol;
+
+use super::hub::{Hub, StreamKey};
+use super::messages::{Channel, Data};
+use crate::routes::accounts::Balance;
+use crate::routes::positions::PositionLine;
+use crate::source::NodeSource;
+use crate::status::QuoteLine;
+
+/// Looks. Dropping it stops it.
+#[derive(Debug)]
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+const EVERY: Duration = Duration::from_millis(100);
+
+impl Watch {
+    /// Begins.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn start(node: Arc<dyn NodeSource>, hub: Arc<Hub>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new().name("socket-watch".into()).spawn(move || {
+            let mut told = Told::default();
+            while !stopped.load(Ordering::Relaxed) {
+                if hub.has_watchers() {
+                    told.look(node.as_ref(), &hub);
+                }
+                std::thread::sleep(EVERY);
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic in it was reported where it happened
+        }
+    }
+}
+
+/// What was told last, by stream: its number, and what tells it from another.
+#[derive(Default)]
+struct Told(HashMap<StreamKey, (u64, String)>);
+
+impl Told {
+    fn look(&mut self, node: &dyn NodeSource, hub: &Hub) {
+        for symbol in hub.followed(Channel::Quotes) {
+            let Some(quote) = quote(node, &symbol) else { continue };
+            // Its age alone is no news.
+            let news = format!(
+                "{:?}",
+                (&quote.bid, &quote.ask, &quote.last, &quote.source, &quote.ts_event, &quote.freshness)
+            );
+            self.tell(node, hub, Channel::Quotes, symbol, news, Data::Quote(quote));
+        }
+        let (positions, equity) = (hub.followed(Channel::Positions), hub.followed(Channel::Equity));
+        if positions.is_empty() && equity.is_empty() {
+            return;
+        }
+        for cell in node.view().cells {
+            for (channel, followed) in [(Channel::Positions, &positions), (Channel::Equity, &equity)] {
+                if followed.contains(&cell.account) {
+                    let data = of_cell(channel, cell.clone());
+                    let news = serde_json::to_string(&data).unwrap_or_default();
+                    self.tell(node, hub, channel, cell.account.clone(), news, data);
+                }
+            }
+        }
+    }
+
+    fn tell(
+        &mut self,
+        node: &dyn NodeSource,
+        hub: &Hub,
+        channel: Channel,
+        key: String,
+        news: String,
+        data: Data,
+    ) {
+        let last = self.0.entry((channel, key.clone())).or_default();
+        if last.1 != news {
+            // Milliseconds: after a restart of the server numbers are greater than before.
+            let millis = (node.now().as_nanos() / 1_000_000) as u64;
+            *last = (millis.max(last.0 + 1), news);
+            hub.publish(channel, &key, last.0, data);
+        }
+    }
+}
+
+fn quote(node: &dyn NodeSource, symbol: &str) -> Option<QuoteLine> {
+    let symbol = Symbol::new(symbol).ok()?;
+    node.board().get(&symbol, node.now()).map(QuoteLine::from)
+}
+
+fn of_cell(channel: Channel, cell: CellView) -> Data {
+    match channel {
+        Channel::Positions => {
+            Data::Positions { positions: cell.positions.into_iter().map(PositionLine::from).collect() }
+        }
+        _ => Data::Equity(Balance::from(cell)),
+    }
+}
+
+/// A state as it is now, where there is one.
+pub(super) fn look(node: &dyn NodeSource, channel: Channel, key: &str) -> Option<Data> {
+    match channel {
+        Channel::Quotes => quote(node, key).map(Data::Quote),
+        _ => {
+            let cell = node.view().cells.into_iter().find(|cell| cell.account == key)?;
+            Some(of_cell(channel, cell))
+        }
+    }
+}
