@@ -11,6 +11,8 @@
 //! | `commander.rs` | [`Commander`]: commands to cells, and their answers |
 //! | `projector/` | [`Projector`]: what cells put on the bus, read into the tables of the state |
 //! | `curve.rs` | curves for a screen |
+//! | `webhooks/` | alerts that become signals |
+//! | `housekeeping.rs` | what is done now and then: signals that wait, old logs |
 //! | `socket/` | `GET /api/v1/ws`: what changes, as it does |
 //! | `body.rs`, `decimal.rs` | bodies of requests, read so that an error names the field |
 //! | `problem.rs` | errors as `application/problem+json` |
@@ -31,6 +33,7 @@ mod context;
 mod curve;
 mod decimal;
 mod health;
+mod housekeeping;
 mod limits;
 mod metrics;
 mod openapi;
@@ -42,6 +45,7 @@ mod server;
 mod socket;
 mod source;
 pub mod status;
+mod webhooks;
 
 pub use commander::Commander;
 pub use context::{ApiConfig, Shared};

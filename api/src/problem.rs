@@ -111,6 +111,11 @@ impl Problem {
         }
     }
 
+    /// 422: it is too old to be acted on.
+    pub fn stale(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "stale", detail)
+    }
+
     /// 426: the route is no usual one.
     pub fn upgrade(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade-required", detail)

@@ -18,7 +18,7 @@ use crate::context::{Context, Shared};
 use crate::metrics::{self, Metrics};
 use crate::problem::Problem;
 use crate::source::NodeSource;
-use crate::{health, openapi, ready, routes, socket, status};
+use crate::{health, housekeeping, openapi, ready, routes, socket, status};
 
 /// What requests look at.
 pub(crate) type Source = web::Data<Arc<dyn NodeSource>>;
@@ -75,6 +75,7 @@ impl Server {
         let metrics = web::Data::new(Metrics::new(shared.node.clone()));
         let source: Source = web::Data::new(shared.node.clone());
         let shared: Context = web::Data::new(shared);
+        let kept = shared.clone();
         let (sender, receiver) = sync_channel(1);
         let thread = std::thread::Builder::new().name("api".into()).spawn(move || {
             actix_web::rt::System::new().block_on(async move {
@@ -111,7 +112,10 @@ impl Server {
                     .listen(listener)?
                     .run();
                 let _ = sender.send(server.handle());
-                server.await
+                let housekeeping = actix_web::rt::spawn(housekeeping::run(kept));
+                let ended = server.await;
+                housekeeping.abort();
+                ended
             })
         })?;
         match receiver.recv() {

@@ -44,15 +44,10 @@ pub(crate) async fn command(
     wanted: WireCommand,
 ) -> Result<HttpResponse, Problem> {
     account_of(shared, caller, account).await?;
-    let key = request.headers().contains_key("idempotency-key").then(|| header(request, "idempotency-key"));
     let fresh = Uuid::now_v7().to_string();
-    let Some(key) = key else {
+    let Some(key) = idempotency_key(request)? else {
         return Ok(HttpResponse::Ok().json(run(shared, caller, account, action, &fresh, wanted).await?));
     };
-    let key =
-        key.filter(|key| (1..=100).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()));
-    let key =
-        key.ok_or_else(|| Problem::field("idempotency-key", "takes 1 to 100 visible ASCII characters"))?;
     let print = serde_json::to_string(&(account, &wanted)).unwrap_or_default();
     let print = blake3::hash(print.as_bytes()).to_hex();
     let begun = shared.state.begin_write(shared.now(), caller.id(), key, print.as_str(), &fresh).await?;
@@ -87,6 +82,19 @@ pub(crate) async fn command(
     };
     shared.state.end_write(caller.id(), key, &written).await?;
     Ok(answer(written.status, written.body))
+}
+
+/// The idempotency key of a request, where it has one.
+///
+/// # Errors
+/// When it is empty, too long, or holds other than visible ASCII characters.
+pub(crate) fn idempotency_key(request: &HttpRequest) -> Result<Option<&str>, Problem> {
+    if !request.headers().contains_key("idempotency-key") {
+        return Ok(None);
+    }
+    let fits = |key: &&str| (1..=100).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    let key = header(request, "idempotency-key").filter(fits);
+    key.map(Some).ok_or_else(|| Problem::field("idempotency-key", "takes 1 to 100 visible ASCII characters"))
 }
 
 async fn run(

@@ -1,12 +1,13 @@
-//! `logs`: the audit log.
+//! `logs`: what was done, and what came over webhooks.
 
 use actix_web::{HttpResponse, get};
 use serde::{Deserialize, Serialize};
-use tradeflow_state::{AuditEntry, AuditFilter};
+use tradeflow_model::Timestamp;
+use tradeflow_state::{AuditEntry, AuditFilter, Role, WebhookEntry};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Page, limit, time};
-use crate::auth::{Administrator, As};
+use super::{Page, Paging, limit, time};
+use crate::auth::{Administrator, As, Trader};
 use crate::body::Query;
 use crate::context::Context;
 use crate::problem::Problem;
@@ -70,4 +71,60 @@ pub(crate) async fn audit(
     let entries = shared.state.audit(filter, most + 1).await?;
     let entries = entries.into_iter().map(AuditView::from).collect();
     Ok(HttpResponse::Ok().json(Page::of(entries, most, |entry: &AuditView| entry.id.clone())))
+}
+
+/// Something that came over a webhook.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WebhookView {
+    /// Its id.
+    id: String,
+    /// When.
+    time: String,
+    /// The route.
+    route: String,
+    /// The webhook key; none when no one's secret came with it.
+    key_id: Option<String>,
+    /// From where.
+    address: String,
+    /// The status that it was answered with.
+    status: i64,
+    /// What came of it, in words.
+    outcome: String,
+    /// The signal that it became.
+    signal_id: Option<String>,
+    /// What was sent, without secrets.
+    body: String,
+}
+
+impl From<WebhookEntry> for WebhookView {
+    fn from(entry: WebhookEntry) -> Self {
+        Self {
+            id: entry.id,
+            time: time(Timestamp::from_nanos(entry.ts)),
+            route: entry.route,
+            key_id: entry.key_id,
+            address: entry.address,
+            status: entry.status,
+            outcome: entry.outcome,
+            signal_id: entry.signal_id,
+            body: entry.body,
+        }
+    }
+}
+
+/// What came over webhooks, the newest first
+///
+/// With one's own keys; administrators see all, what came without a key included. Kept for 30 days.
+#[utoipa::path(tag = "logs", params(Paging), security(("bearer" = ["trader"])),
+    responses((status = 200, body = Page<WebhookView>)))]
+#[get("/logs/webhooks")]
+pub(crate) async fn webhooks(
+    shared: Context,
+    caller: As<Trader>,
+    paging: Query<Paging>,
+) -> Result<HttpResponse, Problem> {
+    let most = limit(paging.0.limit)?;
+    let mine = (caller.identity.user.role < Role::Administrator).then(|| caller.id());
+    let entries = shared.state.webhook_entries(mine, paging.0.cursor.as_deref(), most + 1).await?;
+    Ok(HttpResponse::Ok().json(Page::of(entries, most, |entry| entry.id.clone()).map(WebhookView::from)))
 }

@@ -16,10 +16,13 @@ pub(crate) mod orders;
 pub(crate) mod positions;
 pub(crate) mod quotes;
 pub(crate) mod sessions;
+pub(crate) mod signals;
 pub(crate) mod strategies;
 pub(crate) mod trades;
 pub(crate) mod users;
 pub(crate) mod watchlists;
+pub(crate) mod webhook_keys;
+pub(crate) mod webhooks;
 
 use actix_web::HttpRequest;
 use tradeflow_model::Timestamp;
@@ -86,7 +89,20 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(strategies::get)
         .service(strategies::start)
         .service(strategies::stop)
+        .service(signals::list)
+        .service(signals::create)
+        .service(signals::get)
+        .service(signals::execute)
+        .service(signals::cancel)
+        .service(webhook_keys::list)
+        .service(webhook_keys::create)
+        .service(webhook_keys::remove)
+        .service(webhooks::tradingview)
+        .service(webhooks::trailhacker)
+        .service(webhooks::test)
+        .service(webhooks::of_user)
         .service(logs::audit)
+        .service(logs::webhooks)
         .service(connection::open);
 }
 

@@ -164,7 +164,7 @@ impl Connection {
 
     async fn hear(&mut self, text: &str) {
         match serde_json::from_str(text) {
-            Ok(ClientMessage::Ping) => self.outbox.say(&ServerMessage::Pong {}),
+            Ok(ClientMessage::Ping {}) => self.outbox.say(&ServerMessage::Pong {}),
             Ok(ClientMessage::Subscribe { channel, keys, after }) => {
                 if keys.is_empty() || keys.len() > 100 || (after.is_some() && keys.len() > 1) {
                     return self.refuse(

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytestring::ByteString;
+use tradeflow_model::Timestamp;
 
 use super::messages::{Channel, Data, ServerMessage};
 use super::outbox::Outbox;
@@ -82,6 +83,18 @@ impl Hub {
         #[allow(clippy::iter_over_hash_type, reason = "their order does not matter")]
         let keys = streams.iter().filter(|((of, _), stream)| *of == channel && !stream.followers.is_empty());
         keys.map(|((_, key), _)| key.clone()).collect()
+    }
+
+    /// Tells those who follow a stream that has no numbers of its own: milliseconds, so that they are greater than those before
+    /// a restart.
+    pub(crate) fn tell(&self, channel: Channel, key: &str, now: Timestamp, data: Data) {
+        let millis = (now.as_nanos() / 1_000_000) as u64;
+        let last = {
+            let streams = self.streams();
+            let stream = streams.get(&(channel, key.to_owned()));
+            stream.and_then(|stream| stream.newest.back()).map_or(0, |last| last.seq)
+        };
+        self.publish(channel, key, millis.max(last + 1), data);
     }
 
     /// Tells those who follow a stream.

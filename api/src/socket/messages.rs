@@ -8,6 +8,7 @@ use crate::routes::accounts::Balance;
 use crate::routes::fills::FillView;
 use crate::routes::orders::read::{OrderEventView, OrderView};
 use crate::routes::positions::PositionLine;
+use crate::routes::signals::SignalView;
 use crate::status::QuoteLine;
 
 /// What a stream is of.
@@ -26,6 +27,8 @@ pub(crate) enum Channel {
     Positions,
     /// What an account is worth.
     Equity,
+    /// Signals from outside to an account.
+    Signals,
 }
 
 impl Channel {
@@ -59,7 +62,7 @@ pub(crate) enum ClientMessage {
         keys: Vec<String>,
     },
     /// Ask for a `pong`.
-    Ping,
+    Ping {},
 }
 
 /// What the server says.
@@ -128,6 +131,8 @@ pub(crate) enum Data {
     },
     /// Of `equity`.
     Equity(Balance),
+    /// Of `signals`: the signal as it stands.
+    Signal(Box<SignalView>),
 }
 
 /// A bar that has closed.

@@ -46,6 +46,12 @@ pub(super) async fn subscribe(
         }
         Beginning::Followed { base, last } => match channel {
             Channel::Orders | Channel::Fills => stored(shared, channel, key, base).await?,
+            Channel::Signals => {
+                let (accounts, open) = ([key.to_owned()], ["new".to_owned(), "queued".to_owned()]);
+                let which = Which { accounts: Some(&accounts), ..Which::default() };
+                let rows = shared.state.signals(which, Some(&open), None, ORDERS).await?;
+                (last, rows.into_iter().map(|row| Data::Signal(Box::new(row.into()))).collect())
+            }
             _ => (last, Vec::new()),
         },
     };

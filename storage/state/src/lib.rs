@@ -16,6 +16,8 @@
 //! | `idempotency.rs` | writes that are done once, however often they are sent |
 //! | `audit.rs` | who did what |
 //! | `trading/` | read models: orders, fills, positions, round trips, equity |
+//! | `signals.rs` | signals from outside, and what became of each |
+//! | `webhooks.rs` | keys with which webhooks send, and the log of what came |
 //! | `select.rs` | queries whose conditions depend on what is asked |
 //! | `../migrations/` | the tables |
 //!
@@ -36,10 +38,12 @@ pub mod password;
 mod resets;
 mod select;
 mod sessions;
+mod signals;
 mod token;
 pub mod trading;
 mod users;
 mod watchlists;
+mod webhooks;
 
 pub use api_keys::{ApiKey, NewApiKey, Scope};
 pub use audit::{AuditEntry, AuditFilter, NewAudit};
@@ -48,6 +52,8 @@ pub use error::StateError;
 pub use idempotency::{Begun, Written};
 pub use select::Cursor;
 pub use sessions::{Identity, Issued, Lifetimes, Refreshed, Session};
+pub use signals::{Outcome, SignalRow};
 pub use token::{Token, TokenKind};
 pub use users::{Attempt, NewUser, Role, User, UserChange};
 pub use watchlists::Watchlist;
+pub use webhooks::{NewWebhookKey, WebhookEntry, WebhookKey};

@@ -17,6 +17,8 @@ pub enum TokenKind {
     Reset,
     /// A program's key.
     ApiKey,
+    /// With which a webhook sends.
+    Webhook,
 }
 
 impl TokenKind {
@@ -27,12 +29,13 @@ impl TokenKind {
             Self::Csrf => "tfc_",
             Self::Reset => "tfp_",
             Self::ApiKey => "tfk_",
+            Self::Webhook => "tfw_",
         }
     }
 
     /// What a token is for, by its text.
     pub fn of(text: &str) -> Option<Self> {
-        let kinds = [Self::Access, Self::Refresh, Self::Csrf, Self::Reset, Self::ApiKey];
+        let kinds = [Self::Access, Self::Refresh, Self::Csrf, Self::Reset, Self::ApiKey, Self::Webhook];
         kinds.into_iter().find(|kind| text.starts_with(kind.prefix()))
     }
 }
