@@ -150,7 +150,7 @@ def frame(rows):
         schema[name] = pl.Decimal(38, max(0, *scales)) if scales else None
     table = pl.DataFrame(rows, schema=schema, orient="row", infer_schema_length=None)
     times = [name for name in names if name.startswith("ts_")]
-    return table.with_columns(pl.col(times).cast(pl.Datetime("ns", "UTC"))).sort("ts_event") if rows else table
+    return table.with_columns(pl.col(times).cast(pl.Datetime("ns", "UTC"))).sort("ts_event", maintain_order=True) if rows else table
 
 
 def main():
