@@ -153,7 +153,9 @@ def test_its_data_is_where_the_volume_is_mounted(topology, name):
     """`data` below the working folder; ClickHouse reads the same volume."""
     assert "WORKDIR /var/lib/tradeflow\n" in (markets.REPO / "Dockerfile").read_text()
     volume = next(volume for volume in topology.written[name]["volumes"] if volume.endswith(":/var/lib/tradeflow/data"))
-    assert any(mount.startswith(f"{volume.split(':')[0]}:") for mount in topology.written["clickhouse"]["volumes"])
+    clickhouse = topology.written["clickhouse"]
+    assert f"{volume.split(':')[0]}:/var/lib/clickhouse/user_files/{name}:ro" in clickhouse["volumes"]
+    assert clickhouse["environment"]["CLICKHOUSE_DO_NOT_CHOWN"] == "1", "a change of owner fails on what is read only"
     assert (topology.folder / name / "data" / "catalog").is_dir()
     # All else is read only there.
     assert [path.name for path in (topology.folder / name).iterdir()] == ["data"]
