@@ -3,8 +3,10 @@ them, and the program with the very command, configuration and environment. Addr
 local server that speaks its protocol."""
 
 import json
+import os
 import re
 import signal
+import subprocess
 import urllib.request
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from confluent_kafka import Consumer
 import compose
 import markets
 from api_client import PASSWORD, Client, log_in, register
+from conftest import BINARY
 from kafka_server import broker
 from local_vendors import vendor
 from nodes import PATIENCE, Node, eventually, records
@@ -159,6 +162,17 @@ def test_its_data_is_where_the_volume_is_mounted(topology, name):
     assert (topology.folder / name / "data" / "catalog").is_dir()
     # All else is read only there.
     assert [path.name for path in (topology.folder / name).iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("command", ["sessions", "verify last"])
+def test_the_commands_of_the_documentation(topology, command):
+    """They find bus and data by the environment and the working folder of the container alone."""
+    assert f"    docker compose exec tradeflow tradeflow {command}\n" in (markets.REPO / "docs" / "deployment.md").read_text()
+    environment = {**os.environ, **topology.environment("tradeflow")}
+    here = topology.folder / "tradeflow"
+    done = subprocess.run([BINARY, *command.split()], check=False, cwd=here, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert {"sessions": "paper", "verify last": "equal"}[command] in done.stdout, done.stdout
 
 
 def test_with_another_password_it_does_not_start(topology):
