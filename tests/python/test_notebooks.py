@@ -148,13 +148,13 @@ def test_a_topic_grows_in_a_live_frame(brokers, tmp_path):
             "fills": fills.select("seq", "price", "qty", "cash", "position").rows(),
             "prices": str(live.schema["price"]), "times": str(live.schema["ts_event"]),
         }"""
-        settings = {"TRADEFLOW_BROKERS": brokers, "TRADEFLOW_PREFIX": prefix, "TRADEFLOW_SECONDS": "5"}
+        settings = {"TRADEFLOW_BROKERS": brokers, "TRADEFLOW_PREFIX": prefix, "TRADEFLOW_SECONDS": "4"}
         outputs, seen = execute("live_topic.ipynb", wanted, **settings)
         node.stop()
     growth = seen["growth"]
-    assert len(growth) == 5 and growth == sorted(growth) and growth[-1] > growth[0] > 0, "it grows"
+    assert len(growth) == 4 and growth == sorted(growth) and growth[-1] > growth[0], "it grows"
     assert seen["recent"] > 0
-    trades = [record for record in records(brokers, f"{prefix}md.trades.v1")]
+    trades = records(brokers, f"{prefix}md.trades.v1")
     assert growth[-1] <= sum(len(record["price"]) for record in trades)
     assert set(seen["symbols"]) <= {record["symbol"] for record in trades} and "BTCUSD" in seen["symbols"]
     assert seen["prices"].startswith("Decimal(") and seen["times"] == "Datetime(time_unit='ns', time_zone='UTC')"
