@@ -1,4 +1,4 @@
-"""Reads TradeFlow's market data from Kafka: a consumer to copy from. The schemas are in docs/bus.md.
+"""Reads TradeFlow's bus from Kafka: a consumer to copy from, and what the notebooks share. The schemas are in docs/bus.md.
 
     pip install confluent-kafka msgpack polars
     python notebooks/consume.py --brokers 127.0.0.1:9092 --topic md.trades.v1 --frame
@@ -10,11 +10,12 @@ In a notebook: `frame(read("127.0.0.1:9092", "md.trades.v1"))`.
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 
 import msgpack
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 # Columns by the scale that they are integers at; all other columns are times in nanoseconds, or codes.
 PRICES = ("price", "bid", "ask", "open", "high", "low", "close")
@@ -24,10 +25,17 @@ AGGRESSORS = ("unknown", "buyer", "seller")
 ONCE = ("symbol", "source", "interval", "price_type")
 # Fields of the record as a whole that are not shown. Fields that this reader does not know are passed over.
 COLUMNS = ("ts_open", "ts_event", "ts_init", *PRICES, *SIZES, "aggressor")
+# What orders and fills have as text.
+DECIMALS = ("qty", "price", "trigger", "filled", "fee", "position", "cash")
+# After so long without an answer reading fails, where it has an end.
+PATIENCE = 60.0
 
 
 def rows(record: dict) -> list[dict]:
-    """The rows of a record of trades, quotes or bars; prices and quantities as exact decimals."""
+    """The rows of a record, with exact decimals: of trades, quotes or bars; the one of an order or a fill."""
+    if "account" in record:
+        taken = {name: value for name, value in record.items() if name != "v"}
+        return [{name: Decimal(value) if name in DECIMALS and value is not None else value for name, value in taken.items()}]
     price_scale, size_scale = -record["price_scale"], -record["size_scale"]
     once = {name: record[name] for name in ONCE if name in record}
     result = []
@@ -48,8 +56,11 @@ def rows(record: dict) -> list[dict]:
     return result
 
 
-def read(brokers: str, topic: str, follow: bool = False, settings: dict | None = None) -> Iterator[dict]:
-    """Rows of all partitions, from the first that is kept to the end, or for ever."""
+def messages(
+    brokers: str, topic: str, follow: bool = False, settings: dict | None = None, last: float | None = None
+) -> Iterator[Message | None]:
+    """Messages of all partitions: from the first that is kept, or of the last so many seconds; to the end as it is when
+    reading begins, or for ever. None where nothing has come for a moment."""
     config = {
         "bootstrap.servers": brokers,
         "group.id": "tradeflow-notebook",  # a name alone: it joins no group and commits nothing
@@ -64,26 +75,67 @@ def read(brokers: str, topic: str, follow: bool = False, settings: dict | None =
         found = consumer.list_topics(topic, timeout=10).topics[topic]
         if found.error:
             raise KafkaException(found.error)
+        places = [TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in found.partitions]
+        if last is not None:
+            since = int((time.time() - last) * 1000)
+            places = consumer.offsets_for_times([TopicPartition(topic, place.partition, since) for place in places], timeout=10)
+        # A topic that is written to all the time has no end of its own.
+        ends = {} if follow else {place.partition: consumer.get_watermark_offsets(place, timeout=10)[1] for place in places}
+        consumer.assign(places)
         left = set(found.partitions)
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
+        heard = time.monotonic()
         while left:
-            message = consumer.poll(1.0)
+            message = consumer.poll(0.2)
             if message is None:
+                if not follow and time.monotonic() > heard + PATIENCE:
+                    raise TimeoutError(f"{topic} at {brokers}: no answer for {PATIENCE:.0f} s")
+                yield None
                 continue
-            error = message.error()
+            heard = time.monotonic()
+            error, partition = message.error(), message.partition()
             if error and error.code() == KafkaError._PARTITION_EOF:
-                left.discard(message.partition())
+                left.discard(partition)
             elif error:
                 raise KafkaException(error)
-            else:
-                place = f"{topic}/{message.partition()} offset {message.offset()}"
-                try:
-                    yield from rows(msgpack.unpackb(message.value()))
-                except (ValueError, TypeError, KeyError, IndexError, AttributeError, msgpack.UnpackException) as reason:
-                    # One record that can't be read blocks no one.
-                    print(f"{place}: not a record of market data: {reason!r}", file=sys.stderr)
+            elif follow:
+                yield message
+            elif partition in left:
+                if message.offset() < ends[partition]:
+                    yield message
+                if message.offset() + 1 >= ends[partition]:
+                    left.discard(partition)
     finally:
         consumer.close()
+
+
+def rows_of(message: Message) -> list[dict]:
+    """The rows of a message; none of one that can't be read, which is said and blocks no one."""
+    try:
+        return rows(msgpack.unpackb(message.value()))
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, msgpack.UnpackException) as reason:
+        place = f"{message.topic()}/{message.partition()} offset {message.offset()}"
+        print(f"{place}: not a record of this bus: {reason!r}", file=sys.stderr)
+        return []
+
+
+def read(brokers: str, topic: str, follow: bool = False, settings: dict | None = None, last: float | None = None) -> Iterator[dict]:
+    """Rows of all partitions: from the first that is kept, or of the last so many seconds; to the end, or for ever."""
+    for message in messages(brokers, topic, follow, settings, last):
+        if message is not None:
+            yield from rows_of(message)
+
+
+def batches(
+    brokers: str, topic: str, every: float = 1.0, settings: dict | None = None, last: float | None = None
+) -> Iterator[list[dict]]:
+    """The same for ever, gathered: what has come since the list before, every so many seconds."""
+    gathered, due = [], time.monotonic() + every
+    for message in messages(brokers, topic, True, settings, last):
+        if message is not None:
+            gathered += rows_of(message)
+        if time.monotonic() >= due:
+            yield gathered
+            gathered, due = [], time.monotonic() + every
 
 
 def frame(rows):
@@ -92,14 +144,13 @@ def frame(rows):
 
     rows = list(rows)
     names = list(rows[0]) if rows else []
-    scales = {}
-    for name in (*PRICES, *SIZES):
-        if name in names:
-            scales[name] = max(-row[name].as_tuple().exponent for row in rows)
-    schema = {name: pl.Decimal(38, scales[name]) if name in scales else None for name in names}
-    table = pl.DataFrame(rows, schema=schema, orient="row")
+    schema = {}
+    for name in names:
+        scales = [-row[name].as_tuple().exponent for row in rows if isinstance(row.get(name), Decimal)]
+        schema[name] = pl.Decimal(38, max(0, *scales)) if scales else None
+    table = pl.DataFrame(rows, schema=schema, orient="row", infer_schema_length=None)
     times = [name for name in names if name.startswith("ts_")]
-    return table.with_columns(pl.col(times).cast(pl.Datetime("ns", "UTC"))).sort("ts_event") if rows else table
+    return table.with_columns(pl.col(times).cast(pl.Datetime("ns", "UTC"))).sort("ts_event", maintain_order=True) if rows else table
 
 
 def main():
@@ -120,6 +171,8 @@ def main():
             print(json.dumps(row, default=str), flush=True)
     except KafkaException as error:
         sys.exit(f"consume: {arguments.topic} at {arguments.brokers}: {error.args[0]}")
+    except TimeoutError as error:
+        sys.exit(f"consume: {error}")
     except KeyboardInterrupt:
         pass
 

@@ -6,6 +6,8 @@
 # With `latency` Java has a collector that does not stop the broker, and both compilers: for what is measured. (Kafka's own
 # start script has G1, which stops it for 15 to 30 ms each second under this load on two cores.)
 #
+# KAFKA_PROPERTIES names a file with settings that go before those here.
+#
 # Takes commands on standard input, a line each, and answers each with a line: `start` → `started PID`, `alive` → `alive`
 # or `dead`, `kill` (as kill -9) → `killed`. At the end of the input, so also when whoever started it has died, the broker is killed and DIR
 # removed. The broker's output is in DIR/kafka.log. SASL_PORT takes user `tester` with password `tester-secret` (PLAIN).
@@ -60,6 +62,8 @@ log.retention.check.interval.ms=500
 log.initial.task.delay.ms=500
 log.cleaner.backoff.ms=500
 EOF
+# Of a setting that stands twice, the later counts.
+[ -z "${KAFKA_PROPERTIES:-}" ] || cat "$KAFKA_PROPERTIES" >>"$dir/server.properties"
 cat >"$dir/log4j2.properties" <<EOF
 rootLogger.level=warn
 rootLogger.appenderRef.out.ref=out

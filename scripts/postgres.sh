@@ -9,7 +9,7 @@
 set -euo pipefail
 
 dir=${1:?folder}
-bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
+bin=$(compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -1 || true)
 if [ -z "$bin" ]; then
     bin=$(dirname "$(command -v initdb || true)")
     [ -x "$bin/initdb" ] || { echo "postgres: there is no PostgreSQL here: scripts/setup.sh --test installs it" >&2; exit 1; }

@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh          what `make run` needs: Rust, a C and C++ compiler and make (zstd, blake3 and librdkafka
 #                             hold C), OpenSSL's headers, gzip, zstd
-#   scripts/setup.sh --test   also what `make test` needs: rustfmt, clippy, Python 3 with venv, PostgreSQL
+#   scripts/setup.sh --test   also what `make test` needs: rustfmt, clippy, Python 3 with venv, PostgreSQL, docker-compose
 #   (Kafka for the tests: scripts/setup-kafka.sh)
 #
 # Missing packages are installed with apt-get (through sudo when not root); elsewhere the script names them and stops.
@@ -36,6 +36,8 @@ if [ "$with_tests" = yes ]; then
     fi
     # Its programs are not on the path; the tests start a server of their own (scripts/postgres.sh).
     if ! have initdb && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then packages+=(postgresql); fi
+    # Reads docker-compose.yml; no container engine comes with it, and none is needed.
+    if ! have docker-compose && ! docker compose version >/dev/null 2>&1; then packages+=(docker-compose); fi
 fi
 
 if [ ${#packages[@]} -gt 0 ]; then

@@ -34,15 +34,21 @@ def free_ports(count: int) -> list[int]:
 
 
 class Broker:
-    """A broker of our own, that can be killed and started again."""
+    """A broker of our own, that can be killed and started again. `properties` gives settings of its own for its ports (of
+    clients, of its controller)."""
 
-    def __init__(self):
+    def __init__(self, properties=None):
         self.folder = Path(tempfile.mkdtemp(prefix="tradeflow-kafka-"))
         self.ports = free_ports(3)
         self.address = f"127.0.0.1:{self.ports[0]}"
         command = [markets.REPO / "scripts" / "kafka.sh", self.folder, *self.ports]
+        environment = dict(os.environ)
+        if properties:
+            own = self.folder / "own.properties"
+            own.write_text("".join(f"{name}={value}\n" for name, value in properties(*self.ports[:2]).items()))
+            environment["KAFKA_PROPERTIES"] = str(own)
         # The end of its input ends it, and removes the folder.
-        self.process = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def tell(self, command: str, answer: str):
         print(command, file=self.process.stdin, flush=True)
@@ -71,12 +77,12 @@ class Broker:
 
 
 @contextmanager
-def broker():
-    """A broker that may be killed."""
+def broker(properties=None):
+    """A broker that may be killed, or that has settings of its own."""
     own = os.environ.get("TRADEFLOW_KAFKA")
     if own:
-        pytest.skip(f"TRADEFLOW_KAFKA={own}: a broker of our own is killed here")
-    started = Broker()
+        pytest.skip(f"TRADEFLOW_KAFKA={own}: a broker of our own is killed or set up here")
+    started = Broker(properties)
     try:
         started.start()
         yield started

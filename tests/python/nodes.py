@@ -9,12 +9,11 @@ import subprocess
 import time
 import urllib.request
 from collections import defaultdict
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
+import consume
 import msgpack
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from conftest import BINARY, tradeflow
 
@@ -43,7 +42,7 @@ def eventually(what: str, condition, patience: float = PATIENCE, every: float = 
 class Node:
     """`tradeflow serve`, running. Its output goes to files, so that nothing has to read it meanwhile."""
 
-    def __init__(self, logs: Path, *arguments, environment: dict | None = None):
+    def __init__(self, logs: Path, *arguments, environment: dict | None = None, cwd: Path | None = None):
         logs.mkdir(parents=True, exist_ok=True)
         number = len(list(logs.glob("*.out")))
         self.out, self.err = logs / f"{number:03}.out", logs / f"{number:03}.err"
@@ -51,7 +50,7 @@ class Node:
         # A port of its own: tests run beside whatever else runs here.
         environment = {**os.environ, "TRADEFLOW__NODE__LISTEN": "127.0.0.1:0", **(environment or {})}
         with self.out.open("w") as out, self.err.open("w") as err:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, cwd=cwd)
 
     def __enter__(self):
         return self
@@ -139,47 +138,9 @@ def verified(*place, session: str = "last", closed: bool = True) -> dict:
     return verdict
 
 
-@contextmanager
-def reading(brokers: str):
-    """A stock consumer that sees what is committed."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": brokers,
-            "group.id": "tradeflow-tests",  # a name alone: it joins no group and commits nothing
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
-    )
-    try:
-        yield consumer
-    finally:
-        consumer.close()
-
-
 def records(brokers: str, topic: str) -> list[dict]:
     """All records of a topic, those of each key in their order."""
-    found = []
-    with reading(brokers) as consumer:
-        known = consumer.list_topics(topic, timeout=PATIENCE).topics[topic]
-        assert known.error is None, known.error
-        left = set(known.partitions)
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
-        deadline = time.monotonic() + PATIENCE
-        while left:
-            assert time.monotonic() < deadline, f"{topic} can't be read to its end"
-            message = consumer.poll(1.0)
-            if message is None:
-                continue
-            error = message.error()
-            if error and error.code() == KafkaError._PARTITION_EOF:
-                left.discard(message.partition())
-            elif error:
-                raise KafkaException(error)
-            else:
-                found.append(msgpack.unpackb(message.value()))
-    return found
+    return [msgpack.unpackb(message.value()) for message in consume.messages(brokers, topic) if message is not None]
 
 
 def gapless(numbers: list[int], what: str):
