@@ -10,6 +10,7 @@ use tradeflow_model::Timestamp;
 use tradeflow_state::{Identity, Lifetimes, State, StateError};
 
 use crate::commander::Commander;
+use crate::jobs::JobsConfig;
 use crate::limits::Limits;
 use crate::socket::Hub;
 use crate::source::NodeSource;
@@ -58,6 +59,8 @@ pub struct Shared {
     pub commander: Commander,
     /// What changes, for those who follow it.
     pub hub: Arc<Hub>,
+    /// How jobs are done.
+    pub jobs: JobsConfig,
     /// How it is run.
     pub config: ApiConfig,
     pub(crate) limits: Limits,
@@ -79,11 +82,12 @@ impl Shared {
         state: State,
         commander: Commander,
         hub: Arc<Hub>,
+        jobs: JobsConfig,
         config: ApiConfig,
     ) -> Self {
         let known = Cache::builder().time_to_live(KNOWN.0).max_capacity(KNOWN.1).build();
         let limits = Limits::new(&config);
-        Self { node, state, commander, hub, config, limits, known }
+        Self { node, state, commander, hub, jobs, config, limits, known }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

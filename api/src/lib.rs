@@ -12,6 +12,7 @@
 //! | `projector/` | [`Projector`]: what cells put on the bus, read into the tables of the state |
 //! | `curve.rs` | curves for a screen |
 //! | `webhooks/` | alerts that become signals |
+//! | `jobs/` | work that takes long, in processes of their own |
 //! | `housekeeping.rs` | what is done now and then: signals that wait, old logs |
 //! | `socket/` | `GET /api/v1/ws`: what changes, as it does |
 //! | `body.rs`, `decimal.rs` | bodies of requests, read so that an error names the field |
@@ -34,6 +35,7 @@ mod curve;
 mod decimal;
 mod health;
 mod housekeeping;
+mod jobs;
 mod limits;
 mod metrics;
 mod openapi;
@@ -50,6 +52,7 @@ mod webhooks;
 pub use commander::Commander;
 pub use context::{ApiConfig, Shared};
 pub use health::{Health, HealthState};
+pub use jobs::JobsConfig;
 pub use projector::{Projector, ProjectorStatus};
 pub use server::{Server, ServerError};
 pub use socket::{Hub, Tail, Watch};

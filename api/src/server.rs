@@ -18,7 +18,7 @@ use crate::context::{Context, Shared};
 use crate::metrics::{self, Metrics};
 use crate::problem::Problem;
 use crate::source::NodeSource;
-use crate::{health, housekeeping, openapi, ready, routes, socket, status};
+use crate::{health, housekeeping, jobs, openapi, ready, routes, socket, status};
 
 /// What requests look at.
 pub(crate) type Source = web::Data<Arc<dyn NodeSource>>;
@@ -112,8 +112,10 @@ impl Server {
                     .listen(listener)?
                     .run();
                 let _ = sender.send(server.handle());
+                let jobs = actix_web::rt::spawn(jobs::run(kept.clone()));
                 let housekeeping = actix_web::rt::spawn(housekeeping::run(kept));
                 let ended = server.await;
+                jobs.abort();
                 housekeeping.abort();
                 ended
             })

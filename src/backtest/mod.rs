@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `mod.rs` | flags, and what happens in which order |
 //! | `flags.rs` | from flags to a run's configuration |
+//! | `job.rs` | `--as-job`: as a server runs it |
 //! | `show.rs` | the summary on the terminal |
 //! | `verify.rs` | `--verify`: the same digest from every driver |
 
 mod flags;
+mod job;
 mod show;
 mod verify;
 
@@ -73,6 +75,13 @@ pub struct Args {
     /// Print only the digest, and write no results
     #[arg(long, help_heading = "Run", conflicts_with_all = ["json", "verify"])]
     digest_only: bool,
+    /// Run as a server's job: at the lowest priority, with lines of JSON about its progress on standard error, and until
+    /// standard input ends
+    #[arg(long, help_heading = "Run", conflicts_with_all = ["verify", "digest_only", "processes", "hosts"])]
+    as_job: bool,
+    /// Memory that it may take, in MiB; beyond it ends
+    #[arg(long, value_name = "MIB", help_heading = "Run")]
+    memory_max: Option<u64>,
     /// Print the run plan as JSON, and run nothing
     #[arg(long, help_heading = "Run", conflicts_with_all = ["json", "verify", "digest_only"])]
     plan: bool,
@@ -102,6 +111,7 @@ pub struct Args {
 /// # Errors
 /// When the run is described wrongly, data is missing, or the replay fails.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    job::limit(args.as_job, args.memory_max)?;
     let config = configuration(&args)?;
     let catalog = Catalog::open(&config.catalog)?;
     let Planned { plan, rows } = planning::plan(&config, &catalog)?;
@@ -134,8 +144,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    if args.as_job {
+        job::end_with_input();
+    }
     let bar = progress_bar(rows, first);
-    let progress = Box::new(|rows| bar.set_position(rows));
+    let mut said = job::Progress::new(rows);
+    let progress = Box::new(|rows| {
+        bar.set_position(rows);
+        if args.as_job {
+            said.say(rows);
+        }
+    });
     let summary = ended(run::run(&plan, &catalog, driver, config.out.as_ref(), progress, &stop));
     bar.finish_and_clear();
     let Some(summary) = summary else { return Ok(ExitCode::SUCCESS) };

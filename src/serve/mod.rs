@@ -210,7 +210,8 @@ impl Running {
         let view = View { node: node.clone(), market: shown.clone(), read_models, feeds, board };
         let view: Arc<dyn NodeSource> = Arc::new(view);
         let watch = Watch::start(view.clone(), hub.clone())?;
-        let shared = Shared::new(view, state, commander, hub, config.api.config());
+        let jobs = config.api.jobs(&config);
+        let shared = Shared::new(view, state, commander, hub, jobs, config.api.config());
         let server = Server::start(listener, shared)?;
         wait_until_ready(&node);
         let market = Market::start(market, shown, runtime.handle().clone())?;

@@ -6,6 +6,7 @@
 pub(crate) mod accounts;
 pub(crate) mod api_keys;
 pub(crate) mod auth;
+pub(crate) mod backtests;
 pub(crate) mod command;
 pub(crate) mod equity;
 pub(crate) mod fills;
@@ -101,6 +102,12 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(webhooks::trailhacker)
         .service(webhooks::test)
         .service(webhooks::of_user)
+        .service(backtests::submit)
+        .service(backtests::list)
+        .service(backtests::compare)
+        .service(backtests::get)
+        .service(backtests::summary)
+        .service(backtests::cancel)
         .service(logs::audit)
         .service(logs::webhooks)
         .service(connection::open);

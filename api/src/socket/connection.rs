@@ -152,7 +152,8 @@ impl Connection {
         if self.caller.identity.user.role < Role::Manager
             && let Ok(mine) = self.shared.state.accounts_of(self.caller.id()).await
         {
-            let of_account = |channel: Channel| !matches!(channel, Channel::Quotes | Channel::Bars);
+            let of_account =
+                |channel: Channel| !matches!(channel, Channel::Quotes | Channel::Bars | Channel::Jobs);
             let lost =
                 self.streams.iter().filter(|(channel, key)| of_account(*channel) && !mine.contains(key));
             for (channel, key) in lost.cloned().collect::<Vec<_>>() {

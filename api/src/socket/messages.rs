@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::routes::accounts::Balance;
+use crate::routes::backtests::JobView;
 use crate::routes::fills::FillView;
 use crate::routes::orders::read::{OrderEventView, OrderView};
 use crate::routes::positions::PositionLine;
@@ -29,12 +30,14 @@ pub(crate) enum Channel {
     Equity,
     /// Signals from outside to an account.
     Signals,
+    /// A job; the key is its id.
+    Jobs,
 }
 
 impl Channel {
     /// Whether a client needs the newest alone.
     pub(super) fn is_state(self) -> bool {
-        matches!(self, Self::Quotes | Self::Positions | Self::Equity)
+        matches!(self, Self::Quotes | Self::Positions | Self::Equity | Self::Jobs)
     }
 }
 
@@ -131,6 +134,8 @@ pub(crate) enum Data {
     },
     /// Of `equity`.
     Equity(Balance),
+    /// Of `jobs`: the job as it stands.
+    Job(Box<JobView>),
     /// Of `signals`: the signal as it stands.
     Signal(Box<SignalView>),
 }

@@ -15,6 +15,7 @@ use crate::auth::Caller;
 use crate::context::Context;
 use crate::problem::Problem;
 use crate::routes::account_of;
+use crate::routes::backtests::job_of;
 
 /// Fills of a snapshot, and orders that stand, at most.
 const FILLS: u32 = 100;
@@ -41,7 +42,10 @@ pub(super) async fn subscribe(
             return Ok(());
         }
         Beginning::State(last) => {
-            let now = watch::look(shared.node.as_ref(), channel, key);
+            let now = match channel {
+                Channel::Jobs => Some(Data::Job(Box::new(shared.state.job(key).await?.into()))),
+                _ => watch::look(shared.node.as_ref(), channel, key),
+            };
             (last.map_or(0, |last| last.seq), now.into_iter().collect())
         }
         Beginning::Followed { base, last } => match channel {
@@ -76,6 +80,7 @@ async fn check(shared: &Context, caller: &Caller, channel: Channel, key: &str) -
                 .and_then(|(symbol, interval)| interval.parse::<Interval>().ok().map(|_| symbol));
             instrument(parts.ok_or_else(|| Problem::field("keys", "takes symbol and interval: BTCUSD/1m"))?)
         }
+        Channel::Jobs => job_of(shared, caller, key).await.map(drop),
         _ => account_of(shared, caller, key).await,
     }
 }

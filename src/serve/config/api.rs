@@ -4,10 +4,11 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tradeflow_api::ApiConfig;
+use tradeflow_api::{ApiConfig, JobsConfig};
 use tradeflow_ingest::Secret;
 use tradeflow_state::Lifetimes;
 
+use super::ServeConfig;
 use super::node::hidden;
 use super::values::{Age, Text, Whole, default};
 
@@ -31,6 +32,11 @@ pub struct ApiSection {
     pub requests_per_second: Text<Whole<1, 1_000_000>>,
     /// Requests a second from an address without a log-in; twice as many at once.
     pub anonymous_per_second: Text<Whole<1, 1_000_000>>,
+    /// Backtests that run at once, as jobs; 0 for a node that runs none. They have processes of their own, at the lowest
+    /// priority.
+    pub jobs: Text<Whole<0, 256>>,
+    /// Memory that a job may take, in MiB; beyond it the job fails.
+    pub job_memory_mib: Text<Whole<64, 1_048_576>>,
     /// Attempts a minute to log in, register or reset a password, from one address.
     pub attempts_per_minute: Text<Whole<1, 1_000_000>>,
 }
@@ -45,6 +51,8 @@ impl Default for ApiSection {
             local_status: true,
             requests_per_second: default("200"),
             anonymous_per_second: default("50"),
+            jobs: default("1"),
+            job_memory_mib: default("2048"),
             attempts_per_minute: default("30"),
         }
     }
@@ -66,6 +74,22 @@ impl ApiSection {
             requests_per_second: count(&self.requests_per_second),
             anonymous_per_second: count(&self.anonymous_per_second),
             attempts_per_minute: count(&self.attempts_per_minute),
+        }
+    }
+}
+
+impl ApiSection {
+    /// How jobs are done.
+    pub fn jobs(&self, config: &ServeConfig) -> JobsConfig {
+        let data = config.data_folder();
+        JobsConfig {
+            program: std::env::current_exe().unwrap_or_else(|_| "tradeflow".into()),
+            catalog: config.catalog(),
+            results: data.join("results"),
+            folder: data.join("jobs"),
+            at_once: self.jobs.get() as usize,
+            memory_mib: self.job_memory_mib.get() as u64,
+            node: config.node.name.clone(),
         }
     }
 }

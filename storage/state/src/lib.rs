@@ -18,6 +18,7 @@
 //! | `trading/` | read models: orders, fills, positions, round trips, equity |
 //! | `signals.rs` | signals from outside, and what became of each |
 //! | `webhooks.rs` | keys with which webhooks send, and the log of what came |
+//! | `jobs.rs` | work that takes long |
 //! | `select.rs` | queries whose conditions depend on what is asked |
 //! | `../migrations/` | the tables |
 //!
@@ -34,6 +35,7 @@ mod audit;
 mod database;
 mod error;
 mod idempotency;
+mod jobs;
 pub mod password;
 mod resets;
 mod select;
@@ -50,6 +52,7 @@ pub use audit::{AuditEntry, AuditFilter, NewAudit};
 pub use database::State;
 pub use error::StateError;
 pub use idempotency::{Begun, Written};
+pub use jobs::{Ended, JobRow};
 pub use select::Cursor;
 pub use sessions::{Identity, Issued, Lifetimes, Refreshed, Session};
 pub use signals::{Outcome, SignalRow};

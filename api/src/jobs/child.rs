@@ -1,0 +1,121 @@
+//! One job: the process that does it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tradeflow_state::{Ended, JobRow};
+
+use super::{lease, told};
+use crate::context::Context;
+
+/// How often the node says that it does the job.
+const SAY_EVERY: Duration = Duration::from_secs(1);
+/// Texts of an error that are kept.
+const ERROR_MAX: usize = 4 << 10;
+/// Largest summary, in bytes.
+const RESULT_MAX: u64 = 8 << 20;
+
+/// Does a job, to whatever end.
+pub(super) async fn run(shared: &Context, node: &str, job: JobRow) {
+    told(shared, &job.id).await;
+    let outcome = match start(shared, &job).await {
+        Ok(child) => attend(shared, node, &job, child).await,
+        Err(why) => Outcome::Failed(format!("the job can't be started: {why}")),
+    };
+    let ended = match &outcome {
+        Outcome::Done(result) => shared.state.end_job(shared.now(), &job.id, node, Ended::Done(result)).await,
+        Outcome::Failed(why) => shared.state.end_job(shared.now(), &job.id, node, Ended::Failed(why)).await,
+        Outcome::NotOurs => Ok(false),
+    };
+    if let Err(error) = ended {
+        tracing::warn!(%error, job = job.id, "the end of a job could not be kept: it is done again");
+    }
+    told(shared, &job.id).await;
+}
+
+enum Outcome {
+    /// With this summary.
+    Done(String),
+    Failed(String),
+    /// It was cancelled, or another node has it.
+    NotOurs,
+}
+
+async fn start(shared: &Context, job: &JobRow) -> std::io::Result<Child> {
+    let config = &shared.jobs;
+    tokio::fs::create_dir_all(&config.folder).await?;
+    let file = config.folder.join(format!("{}.toml", job.id));
+    tokio::fs::write(&file, &job.request).await?;
+    Command::new(&config.program)
+        .arg("backtest")
+        .arg(&file)
+        .args(["--catalog", &config.catalog, "--json", "--as-job"])
+        .arg("--out")
+        .arg(&config.results)
+        .args(["--memory-max", &config.memory_mib.to_string()])
+        // Its end is the job's: it reads nothing.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+}
+
+/// What a job says of itself, a line each time.
+#[derive(serde::Deserialize)]
+struct Said {
+    rows: i64,
+    of: i64,
+}
+
+async fn attend(shared: &Context, node: &str, job: &JobRow, mut child: Child) -> Outcome {
+    let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
+        return Outcome::Failed("the job has no output".to_owned());
+    };
+    let reading = actix_web::rt::spawn(async move {
+        let mut text = String::new();
+        let _ = out.take(RESULT_MAX).read_to_string(&mut text).await; // what is there is there
+        text
+    });
+    let mut lines = BufReader::new(err).lines();
+    let (mut progress, mut errors) = ((0, job.total), String::new());
+    let mut say = tokio::time::interval(SAY_EVERY);
+    loop {
+        tokio::select! {
+            line = lines.next_line() => match line {
+                Ok(Some(line)) => match serde_json::from_str::<Said>(&line) {
+                    Ok(said) => progress = (said.rows, said.of),
+                    Err(_) if errors.len() < ERROR_MAX => errors += &format!("{line}\n"),
+                    Err(_) => {}
+                },
+                Ok(None) | Err(_) => break,
+            },
+            _ = say.tick() => {
+                // While the database is away the job goes on; its lease may end, and then it is another's.
+                if let Ok(false) = shared.state.keep_job(&job.id, node, lease(shared), progress).await {
+                    let _ = child.kill().await; // it may have ended by itself
+                    return Outcome::NotOurs;
+                }
+                told(shared, &job.id).await;
+            }
+        }
+    }
+    let status = child.wait().await;
+    let text = reading.await.unwrap_or_default();
+    if let Ok(true) = shared.state.keep_job(&job.id, node, lease(shared), (progress.1, progress.1)).await {}
+    match status {
+        Ok(status) if status.success() && serde_json::from_str::<serde_json::Value>(&text).is_ok() => {
+            Outcome::Done(text)
+        }
+        Ok(status) => {
+            let said = errors.trim().trim_start_matches("error: ");
+            Outcome::Failed(match said.is_empty() {
+                true => format!("it ended with {status}: more memory than it may have, probably"),
+                false => said.to_owned(),
+            })
+        }
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
