@@ -20,7 +20,7 @@ const SECOND: i64 = 1_000_000_000;
 /// A key to be made.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct NewKey {
+pub(crate) struct AddWebhookKey {
     /// Its name.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
@@ -39,7 +39,7 @@ pub(crate) struct NewKey {
 
 /// A key.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct KeyView {
+pub(crate) struct WebhookKeyView {
     /// Its id.
     id: String,
     /// Its name.
@@ -62,14 +62,14 @@ pub(crate) struct KeyView {
 
 /// A key with its secret.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct MadeKey {
+pub(crate) struct MadeWebhookKey {
     /// The secret. It is shown this once.
     secret: String,
     /// The key.
-    key: KeyView,
+    key: WebhookKeyView,
 }
 
-impl From<WebhookKey> for KeyView {
+impl From<WebhookKey> for WebhookKeyView {
     fn from(key: WebhookKey) -> Self {
         let at = |nanos| time(Timestamp::from_nanos(nanos));
         Self {
@@ -87,23 +87,23 @@ impl From<WebhookKey> for KeyView {
 }
 
 /// My webhook keys
-#[utoipa::path(tag = "webhooks", security(("bearer" = ["trader"])), responses((status = 200, body = Vec<KeyView>)))]
+#[utoipa::path(tag = "webhooks", security(("bearer" = ["trader"])), responses((status = 200, body = Vec<WebhookKeyView>)))]
 #[get("/webhook-keys")]
 pub(crate) async fn list(shared: Context, caller: As<Trader>) -> Result<HttpResponse, Problem> {
     let keys = shared.state.webhook_keys(caller.id()).await?;
-    Ok(HttpResponse::Ok().json(keys.into_iter().map(KeyView::from).collect::<Vec<_>>()))
+    Ok(HttpResponse::Ok().json(keys.into_iter().map(WebhookKeyView::from).collect::<Vec<_>>()))
 }
 
 /// Make a webhook key
-#[utoipa::path(tag = "webhooks", request_body = NewKey, security(("bearer" = ["trader"])),
-    responses((status = 201, body = MadeKey)))]
+#[utoipa::path(tag = "webhooks", request_body = AddWebhookKey, security(("bearer" = ["trader"])),
+    responses((status = 201, body = MadeWebhookKey)))]
 #[post("/webhook-keys")]
 pub(crate) async fn create(
     shared: Context,
     caller: As<Trader>,
-    body: Body<NewKey>,
+    body: Body<AddWebhookKey>,
 ) -> Result<HttpResponse, Problem> {
-    let NewKey { name, account, auto_execute, default_size, max_age_secs } = body.0;
+    let AddWebhookKey { name, account, auto_execute, default_size, max_age_secs } = body.0;
     let size = default_size.as_deref().map(str::parse::<Size>).transpose();
     let max_age_secs = max_age_secs.unwrap_or(60);
     Checks::new()
@@ -125,14 +125,14 @@ pub(crate) async fn create(
     };
     let (key, secret) = shared.state.add_webhook_key(shared.now(), caller.id(), new).await?;
     audit(&shared, &caller, "webhook-keys.create", &key.id, &format!("for {account}")).await;
-    let made = MadeKey { secret: secret.reveal().to_owned(), key: key.into() };
+    let made = MadeWebhookKey { secret: secret.reveal().to_owned(), key: key.into() };
     Ok(HttpResponse::Created().json(made))
 }
 
 /// Delete a webhook key of mine
-#[utoipa::path(tag = "webhooks", params(("key_id" = String, Path, description = "Its id")),
+#[utoipa::path(tag = "webhooks", params(("webhook_key_id" = String, Path, description = "Its id")),
     security(("bearer" = ["trader"])), responses((status = 204)))]
-#[delete("/webhook-keys/{key_id}")]
+#[delete("/webhook-keys/{webhook_key_id}")]
 pub(crate) async fn remove(
     shared: Context,
     caller: As<Trader>,

@@ -9,7 +9,7 @@
 //! | `connection.rs` | one client |
 //! | `subscribe.rs` | the beginning of a subscription: snapshot, or what was missed |
 //! | `tail.rs` | orders, fills and bars, as they come on the bus |
-//! | `watch.rs` | quotes, positions and equity, looked at ten times a second while someone follows them |
+//! | `watch.rs` | quotes, positions and equity, looked at while someone follows them |
 //!
 //! # Invariants
 //! - Within a subscription sequence numbers grow, and nothing between two is left out, but for streams of a state (quotes,

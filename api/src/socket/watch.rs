@@ -1,10 +1,11 @@
-//! Quotes, positions and equity, looked at ten times a second while someone follows them.
+//! Quotes, positions and equity, looked at while someone follows them: a change is told at once, and ten of the same a second at
+//! most.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tradeflow_live::node::CellView;
 use tradeflow_model::Symbol;
@@ -23,7 +24,9 @@ pub struct Watch {
     thread: Option<JoinHandle<()>>,
 }
 
-const EVERY: Duration = Duration::from_millis(100);
+/// How often it looks, and how often it tells of the same at most.
+const EVERY: Duration = Duration::from_millis(10);
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 impl Watch {
     /// Begins.
@@ -57,11 +60,21 @@ impl Drop for Watch {
 
 /// What was told last, by stream: its number, and what tells it from another.
 #[derive(Default)]
-struct Told(HashMap<StreamKey, (u64, String)>);
+struct Told(HashMap<StreamKey, Last>);
+
+#[derive(Default)]
+struct Last {
+    seq: u64,
+    news: String,
+    at: Option<Instant>,
+}
 
 impl Told {
     fn look(&mut self, node: &dyn NodeSource, hub: &Hub) {
         for symbol in hub.followed(Channel::Quotes) {
+            if !self.is_due(Channel::Quotes, &symbol) {
+                continue;
+            }
             let Some(quote) = quote(node, &symbol) else { continue };
             // Its age alone is no news.
             let news = format!(
@@ -76,13 +89,18 @@ impl Told {
         }
         for cell in node.view().cells {
             for (channel, followed) in [(Channel::Positions, &positions), (Channel::Equity, &equity)] {
-                if followed.contains(&cell.account) {
+                if followed.contains(&cell.account) && self.is_due(channel, &cell.account) {
                     let data = of_cell(channel, cell.clone());
                     let news = serde_json::to_string(&data).unwrap_or_default();
                     self.tell(node, hub, channel, cell.account.clone(), news, data);
                 }
             }
         }
+    }
+
+    fn is_due(&self, channel: Channel, key: &str) -> bool {
+        let last = self.0.get(&(channel, key.to_owned())).and_then(|last| last.at);
+        last.is_none_or(|at| at.elapsed() >= TELL_EVERY)
     }
 
     fn tell(
@@ -95,11 +113,11 @@ impl Told {
         data: Data,
     ) {
         let last = self.0.entry((channel, key.clone())).or_default();
-        if last.1 != news {
+        if last.news != news {
             // Milliseconds: after a restart of the server numbers are greater than before.
             let millis = (node.now().as_nanos() / 1_000_000) as u64;
-            *last = (millis.max(last.0 + 1), news);
-            hub.publish(channel, &key, last.0, data);
+            *last = Last { seq: millis.max(last.seq + 1), news, at: Some(Instant::now()) };
+            hub.publish(channel, &key, last.seq, data);
         }
     }
 }
