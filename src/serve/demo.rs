@@ -8,6 +8,8 @@ use serde_json::json;
 use tradeflow_ingest::vendor::{Control, Generated, GeneratedOptions, Market, Misbehaviour, Server};
 use tradeflow_ingest::{Secret, binance, finnhub, yahoo};
 use tradeflow_model::{AccountId, AssetClass, Instrument, Symbol};
+use tradeflow_storage::catalog::Catalog;
+use tradeflow_storage::sample::{self, SampleOptions};
 
 use super::config::ServeConfig;
 use super::config::trading::{
@@ -61,6 +63,15 @@ impl Demo {
             config.node.listen.set_port(0);
         }
         Ok(Self { servers: vec![coins, shares, yahoo] })
+    }
+
+    /// Puts history into the catalog, to run backtests on; it takes a moment, and changes nothing where it was done before.
+    pub fn sample(catalog: &Catalog) {
+        let symbols = vec!["SAMPLE-BTC".to_owned()];
+        let options = SampleOptions { seed: 1, from: None, to: None, symbols, ticks: false };
+        if let Err(error) = sample::write(catalog, &options) {
+            tracing::warn!(%error, "the sample data for backtests");
+        }
     }
 
     /// Ends the vendors.

@@ -108,6 +108,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Signals from now on end it in order.
     let mut ends = runtime.block_on(async { Ends::new() })?;
     let running = Running::start(config, &runtime)?;
+    if demo.is_some() {
+        let catalog = running.catalog.clone();
+        runtime.spawn_blocking(move || Demo::sample(&catalog));
+    }
     running.announce();
     ends.deadline = args.period.map(|period| Instant::now() + period);
     let ended = running.wait(&runtime, ends);
@@ -156,6 +160,7 @@ impl Ends {
 /// A node with everything around it.
 struct Running {
     config: Arc<ServeConfig>,
+    catalog: Catalog,
     node: Arc<Node>,
     market: Market,
     server: Server,
@@ -223,7 +228,7 @@ impl Running {
                 gauge.set_fill(lag.behind().as_millis() as usize, Self::BEHIND_MAX.as_millis() as usize);
             }
         });
-        Ok(Self { config, node, market, server, projector, socket: (tail, watch), pressure })
+        Ok(Self { config, catalog, node, market, server, projector, socket: (tail, watch), pressure })
     }
 
     /// Says on standard output that it runs.
