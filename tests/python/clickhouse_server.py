@@ -4,12 +4,13 @@
 
 Tables are kept in DIR. Says `ready PORT` when it answers (PORT 0, the default, takes a free one), and ends when standard
 input does. One statement runs at a time. A statement is the body of a request, or its `query` parameter, which the body's
-rows belong to; `param_*` are bound on the server; an exception answers 400 with its text. The environment may ask for a
+rows belong to; or it comes as a form with the `param_*` that are bound to it. An exception answers 400 with its text. The environment may ask for a
 user and a password (CLICKHOUSE_USER, CLICKHOUSE_PASSWORD).
 """
 
 import hmac
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -34,6 +35,15 @@ def bodies_of(handler):
         handler.rfile.readline()
         yield part
     handler.rfile.readline()
+
+
+def form_of(body: bytes, boundary: str) -> dict[str, str]:
+    """The fields of a form (multipart/form-data)."""
+    fields = {}
+    for part in body.split(f"--{boundary}".encode())[1:-1]:
+        head, _, value = part.partition(b"\r\n\r\n")
+        fields[re.search(rb'name="([^"]*)"', head)[1].decode()] = value.removesuffix(b"\r\n").decode()
+    return fields
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -67,6 +77,9 @@ class Handler(BaseHTTPRequestHandler):
         if (statement := self.given.get("query", "").strip()) and body.stat().st_size:
             head, _, form = statement.rpartition(" FORMAT ")
             statement = f"{head} FROM INFILE '{body}' FORMAT {form}"
+        elif "multipart/form-data" in (kind := self.headers.get("Content-Type", "")):
+            self.given |= form_of(body.read_bytes(), kind.partition("boundary=")[2].strip('"'))
+            statement = self.given["query"]
         elif not statement:
             statement = body.read_text()
         bound = {name.removeprefix("param_"): value for name, value in self.given.items() if name.startswith("param_")}

@@ -30,7 +30,7 @@ def sweep(sample_catalog, tmp_path_factory) -> Path:
     for fast in (5, 10, 20):
         for slow in (50, 100):
             backtest(*common, "--symbol", "SAMPLE-BTC", "--strategy", "sma_cross", "--set", f"fast={fast}", "--set", f"slow={slow}")
-    backtest(*common, "--symbol", "SAMPLE-FX", "--strategy", "rsi_reversion", "--set", "length=14")
+    backtest(*common, "--symbol", "SAMPLE-FUT", "--strategy", "rsi_reversion", "--set", "length=14")
     return out
 
 
@@ -72,8 +72,8 @@ def test_the_best_runs_are_those_that_duckdb_finds(ask, sweep, metric):
 
 
 def test_filters_find_what_duckdb_finds(ask, sweep):
-    by_symbol = duck(sweep, "SELECT run FROM summaries WHERE list_contains(symbols, 'SAMPLE-FX')")
-    assert [row["run"] for row in ask("list", "--symbol", "SAMPLE-FX")["rows"]] == [run for (run,) in by_symbol]
+    by_symbol = duck(sweep, "SELECT run FROM summaries WHERE list_contains(symbols, 'SAMPLE-FUT')")
+    assert [row["run"] for row in ask("list", "--symbol", "SAMPLE-FUT")["rows"]] == [run for (run,) in by_symbol]
     by_parameter = duck(
         sweep,
         "SELECT run FROM summaries WHERE CAST(json_extract(to_json(accounts), '$[0].strategies[0].params.fast') AS INT) = 10 ORDER BY run",

@@ -469,9 +469,9 @@ pub(crate) fn of_runs(runs: &[Run]) -> PolarsResult<DataFrame> {
     DataFrame::new(runs.len(), columns)
 }
 
-/// The type of times: nanoseconds UTC.
-pub(crate) fn time_type() -> DataType {
-    DataType::Datetime(TimeUnit::Nanoseconds, Some(TimeZone::UTC))
+/// The type of times: nanoseconds. All are UTC; a frame that was read says no zone, so one that was made must not either.
+fn time_type() -> DataType {
+    DataType::Datetime(TimeUnit::Nanoseconds, None)
 }
 
 /// An amount in units of 10⁻¹⁸; `None` where it has more digits than 38.

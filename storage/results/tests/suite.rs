@@ -11,8 +11,8 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 use support::{ODD, real, summaries};
 use tradeflow_results::{
-    ClickHouseRuns, GroupBy, GroupQuery, Metric, ParquetRuns, ResultsError, RowQuery, RunFilter, RunQuery,
-    RunStore, SortKey, Utc,
+    ClickHouseRuns, GroupBy, GroupQuery, Metric, Page, ParquetRuns, ResultsError, RowQuery, RunFilter,
+    RunQuery, RunStore, SortKey, Utc,
 };
 
 type Store = Box<dyn RunStore>;
@@ -119,9 +119,9 @@ async fn runs_are_filtered_by_symbol_strategy_parameter_and_time(store: Store) {
         store.runs(&query).await.unwrap().rows
     };
     let param = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let fx = found(RunFilter { symbol: Some("SAMPLE-FX".into()), ..Default::default() }).await;
+    let fx = found(RunFilter { symbol: Some("SAMPLE-FUT".into()), ..Default::default() }).await;
     assert_eq!(fx.len(), 2);
-    assert!(fx.iter().all(|run| run.symbols == ["SAMPLE-FX"]));
+    assert!(fx.iter().all(|run| run.symbols == ["SAMPLE-FUT"]));
     assert_eq!(found(RunFilter { symbol: Some("SAMPLE".into()), ..Default::default() }).await.len(), 0);
     let cross = found(RunFilter { strategy: Some("sma_cross".into()), ..Default::default() }).await;
     assert_eq!(cross.len(), 7);
@@ -300,14 +300,28 @@ fn nanos(time: Utc) -> String {
     time.0.as_nanos().to_string()
 }
 
+/// All rows, page by page.
+async fn all<T>(ask: impl AsyncFn(RowQuery) -> Page<T>, limit: usize) -> Vec<T> {
+    let mut rows = Vec::new();
+    let mut query = RowQuery { limit, ..RowQuery::default() };
+    loop {
+        let page = ask(query.clone()).await;
+        assert!(page.rows.len() == limit || page.next.is_none());
+        rows.extend(page.rows);
+        query.cursor = page.next;
+        if query.cursor.is_none() {
+            return rows;
+        }
+    }
+}
+
 async fn tables_are_those_of_the_files(store: Store) {
-    let whole = RowQuery { limit: 10_000, ..RowQuery::default() };
     let mut rows = 0;
     for run in &real().names {
-        let fills = store.fills(run, &whole).await.unwrap();
+        let fills = all(async |query| store.fills(run, &query).await.unwrap(), 10_000).await;
         let expected = rows_of(run, "fills");
-        assert_eq!(fills.rows.len(), expected.len());
-        for (fill, file) in fills.rows.iter().zip(&expected) {
+        assert_eq!(fills.len(), expected.len());
+        for (fill, file) in fills.iter().zip(&expected) {
             for (told, name) in [
                 (fill.account.clone(), "account"),
                 (fill.order_id.to_string(), "order_id"),
@@ -321,9 +335,9 @@ async fn tables_are_those_of_the_files(store: Store) {
             ] {
                 assert_eq!(told, file[name], "{name} of a fill");
             }
-            assert!(file["ts"].contains(&nanos(fill.ts)) || !file["ts"].is_empty());
+            assert_eq!((nanos(fill.ts), nanos(fill.ts_init)), (file["ts"].clone(), file["ts_init"].clone()));
         }
-        let orders = store.orders(run, &whole).await.unwrap().rows;
+        let orders = all(async |query| store.orders(run, &query).await.unwrap(), 10_000).await;
         let expected = rows_of(run, "orders");
         assert_eq!(orders.len(), expected.len());
         for (order, file) in orders.iter().zip(&expected) {
@@ -343,7 +357,7 @@ async fn tables_are_those_of_the_files(store: Store) {
             }
             assert!(order.ts_submitted <= order.ts_closed);
         }
-        let trades = store.trades(run, &whole).await.unwrap().rows;
+        let trades = all(async |query| store.trades(run, &query).await.unwrap(), 10_000).await;
         let expected = rows_of(run, "trades");
         assert_eq!(trades.len(), expected.len());
         for (trade, file) in trades.iter().zip(&expected) {
@@ -359,45 +373,35 @@ async fn tables_are_those_of_the_files(store: Store) {
                 assert_eq!(told, file[name], "{name} of a trade");
             }
         }
-        rows += fills.rows.len() + orders.len() + trades.len();
-        // And page by page.
-        let mut joined = Vec::new();
-        let mut query = RowQuery { limit: 7, ..RowQuery::default() };
-        loop {
-            let page = store.fills(run, &query).await.unwrap();
-            joined.extend(page.rows);
-            query.cursor = page.next;
-            if query.cursor.is_none() {
-                break;
-            }
-        }
-        assert_eq!(joined, fills.rows);
+        rows += fills.len() + orders.len() + trades.len();
     }
+    // And in small pages.
+    let run = &real().names[0];
+    let few = all(async |query| store.trades(run, &query).await.unwrap(), 7).await;
+    assert_eq!(few, all(async |query| store.trades(run, &query).await.unwrap(), 10_000).await);
     assert!(rows > 1_000, "the runs did something: {rows}");
 }
 
 async fn rows_are_filtered_by_account_and_symbol(store: Store) {
     let run = real().names.last().unwrap();
-    let all = store.orders(run, &RowQuery { limit: 10_000, ..RowQuery::default() }).await.unwrap().rows;
-    let of = |account: &str| all.iter().filter(|order| order.account == account).cloned().collect::<Vec<_>>();
+    let whole = store.orders(run, &RowQuery { limit: 10_000, ..RowQuery::default() }).await.unwrap().rows;
+    let of =
+        |account: &str| whole.iter().filter(|order| order.account == account).cloned().collect::<Vec<_>>();
     for account in ["first", "second"] {
         let query = RowQuery { account: Some(account.into()), limit: 10_000, ..RowQuery::default() };
         let found = store.orders(run, &query).await.unwrap().rows;
         assert!(!found.is_empty());
         assert_eq!(found, of(account));
-        let mut paged = Vec::new();
-        let mut query = RowQuery { limit: 5, ..query };
-        loop {
-            let page = store.orders(run, &query).await.unwrap();
-            paged.extend(page.rows);
-            query.cursor = page.next;
-            if query.cursor.is_none() {
-                break;
-            }
-        }
+        let paged = all(
+            async |query| {
+                store.orders(run, &RowQuery { account: Some(account.into()), ..query }).await.unwrap()
+            },
+            100,
+        )
+        .await;
         assert_eq!(paged, of(account));
     }
-    let other = RowQuery { symbol: Some("SAMPLE-FX".into()), ..RowQuery::default() };
+    let other = RowQuery { symbol: Some("SAMPLE-FUT".into()), ..RowQuery::default() };
     assert_eq!(store.orders(run, &other).await.unwrap().rows, []);
 }
 
@@ -491,7 +495,7 @@ async fn what_is_not_there_or_makes_no_sense_is_an_error(store: Store) {
         );
     }
     let run = &real().names[0];
-    let query = |query| async { store.runs(&query).await.map(|_| ()) };
+    let query = async |query: RunQuery| store.runs(&query).await.map(|_| ());
     for wrong in [
         query(RunQuery { limit: 0, ..RunQuery::default() }).await,
         query(RunQuery { limit: 10_001, ..RunQuery::default() }).await,

@@ -93,13 +93,14 @@ async fn a_run_that_was_made_again_replaces_itself() {
     let (place, other) = (folder.path().join(run), real().root.join(&real().names[1]));
     let text = std::fs::read_to_string(place.join("summary.json")).unwrap();
     let mut summary: serde_json::Value = serde_json::from_str(&text).unwrap();
-    summary["finished"] = "2999-01-01T00:00:00Z".into();
+    summary["finished"] = "2200-01-01T00:00:00Z".into();
     let fresh = folder.path().join(".fresh");
     copy(&other, &fresh);
     std::fs::write(fresh.join("summary.json"), summary.to_string()).unwrap();
     std::fs::remove_dir_all(&place).unwrap();
     std::fs::rename(&fresh, &place).unwrap();
-    assert_eq!(queue.sync(|_, _| {}).await.unwrap().uploaded, 1);
+    let synced = queue.sync(|_, _| {}).await.unwrap();
+    assert_eq!((synced.uploaded, synced.set_aside, synced.waiting), (1, vec![], vec![]));
     assert_equal(folder.path(), &url).await;
     let rows = RowQuery { limit: 10_000, ..RowQuery::default() };
     let server = ClickHouseRuns::open(&url).await.unwrap();

@@ -28,7 +28,8 @@ pub struct Real {
 /// The real runs, made once. No test changes them.
 pub fn real() -> &'static Real {
     static REAL: OnceLock<Real> = OnceLock::new();
-    REAL.get_or_init(make)
+    // On a thread without a runtime, as the catalog has its own.
+    REAL.get_or_init(|| std::thread::spawn(make).join().unwrap())
 }
 
 fn make() -> Real {
@@ -39,7 +40,7 @@ fn make() -> Real {
         seed: 1,
         from: at("2024-01-01"),
         to: at("2024-01-20"),
-        symbols: vec!["SAMPLE-BTC".into(), "SAMPLE-FX".into()],
+        symbols: vec!["SAMPLE-BTC".into(), "SAMPLE-FUT".into()],
         ticks: false,
     };
     sample::write(&catalog, &options).unwrap();
@@ -50,8 +51,8 @@ fn make() -> Real {
             plans.push(one("SAMPLE-BTC", "sma_cross", &params));
         }
     }
-    plans.push(one("SAMPLE-FX", "rsi_reversion", "{ length = 14, stop_loss_pct = 1.50 }"));
-    plans.push(one("SAMPLE-FX", "buy_and_hold", "{}"));
+    plans.push(one("SAMPLE-FUT", "rsi_reversion", "{ length = 14, stop_loss_pct = 1.50 }"));
+    plans.push(one("SAMPLE-FUT", "buy_and_hold", "{}"));
     plans.push(two_accounts());
     let root = folder.path().join("out");
     let names = plans.iter().map(|plan| ran(plan, &catalog, &root)).collect();
