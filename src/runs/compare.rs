@@ -29,6 +29,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A row of the table: its name, and what it shows of a run.
+type Figure = (&'static str, fn(&Run) -> String);
+
 fn show(comparison: &Comparison) {
     for (number, run) in comparison.runs.iter().enumerate() {
         println!("({}) {}", number + 1, run.run);
@@ -42,7 +45,7 @@ fn show(comparison: &Comparison) {
         let values = difference.values.iter().map(|value| value.clone().unwrap_or_else(|| "–".into()));
         table.add_row(std::iter::once(difference.setting.clone()).chain(values));
     }
-    let figures: [(&str, fn(&Run) -> String); 8] = [
+    let figures: [Figure; 8] = [
         ("return", |run| percent(run.total_return)),
         ("return a year", |run| percent(run.cagr)),
         ("volatility a year", |run| percent(run.volatility)),
