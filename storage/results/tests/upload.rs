@@ -366,4 +366,28 @@ async fn a_password_is_in_no_error_and_a_wrong_one_is_refused() {
         assert!(!text.contains("hush"), "{text}");
         assert!(text.contains("127.0.0.1"), "{text}");
     }
+    // A server that asks for one.
+    let server = Server::start_for("ann", "hush@hush");
+    let at = |user: &str| -> ClickHouseUrl {
+        server.url().replace("http://", &format!("http://{user}@")).parse().expect("an address")
+    };
+    for wrong in ["ann:hush", "ann", "bob:hush%40hush"] {
+        let error = ClickHouseRuns::open(&at(wrong)).await.err().unwrap();
+        assert!(matches!(error, ResultsError::Server { .. }), "{error}");
+        assert!(
+            error.to_string().contains("Authentication failed") && !error.to_string().contains("hush"),
+            "{error}"
+        );
+    }
+    let folder = copied();
+    let queue = UploadQueue::new(folder.path(), at("ann:hush"));
+    // Nothing is set aside for it, and what is on disk does not tell the password.
+    assert!(matches!(queue.sync(|_, _| {}).await, Err(ResultsError::Server { .. })));
+    let queue = UploadQueue::new(folder.path(), at("ann:hush%40hush"));
+    assert_eq!(queue.sync(|_, _| {}).await.unwrap().uploaded, real().names.len() as u64);
+    let notes =
+        std::fs::read_dir(folder.path().join(".clickhouse")).unwrap().map(|entry| entry.unwrap().path());
+    for note in notes.flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
+        assert!(!std::fs::read_to_string(note.unwrap().path()).unwrap().contains("hush"));
+    }
 }

@@ -15,7 +15,7 @@ use crate::frame::{self, TABLES, Table};
 use crate::{ResultsError, Utc};
 
 /// Rows of a shard.
-const SHARD_ROWS: usize = 100_000;
+const SHARD_ROWS: usize = 20_000;
 /// Bytes that are sent at once.
 const CHUNK: usize = 256 * 1024;
 
