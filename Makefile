@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench bench-live deny clean
+.PHONY: help run test lint fmt bench bench-live bench-results deny clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -29,6 +29,9 @@ bench: ## speed and memory; BENCH_FLAGS=--peers times vectorbt and backtesting.p
 
 bench-live: ## speed of the live path; BENCH_FLAGS='--seconds 3600 --kafka start' for the whole of it
 	@bench/run-live.sh $(BENCH_FLAGS)
+
+bench-results: ## questions over thousands of runs, of folders and of ClickHouse; BENCH_FLAGS='--runs 20000'
+	@bench/run-results.sh $(BENCH_FLAGS)
 
 deny: ## licences, bans and sources of the dependencies (installs cargo-deny once)
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny

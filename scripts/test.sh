@@ -2,8 +2,8 @@
 # All checks, in the order in which they are cheapest to fail; each runs even when an earlier one failed, so that one
 # run shows everything. Ends with a summary, and with an exit status other than 0 when any failed.
 #
-# Kafka and PostgreSQL run here, started by the tests; TRADEFLOW_KAFKA (host:port) and TRADEFLOW_POSTGRES (postgres://…)
-# name those of yours instead, or are `none`.
+# Kafka, PostgreSQL and ClickHouse's engine run here, started by the tests; TRADEFLOW_KAFKA (host:port),
+# TRADEFLOW_POSTGRES (postgres://…) and TRADEFLOW_CLICKHOUSE (http://…) name those of yours instead, or are `none`.
 #
 # With TRADEFLOW_TEST_CLOUD=1 the program is also built with object stores and tested against an S3
 # server that runs here. It is not the default because it compiles seven minutes of dependencies that nothing else uses.

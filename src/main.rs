@@ -5,6 +5,7 @@ mod catalog;
 mod fetch;
 mod import;
 mod live;
+mod runs;
 mod sample;
 mod serve;
 mod state;
@@ -32,6 +33,8 @@ struct Cli {
 enum Command {
     /// Runs a strategy on history and writes what came of it.
     Backtest(Box<backtest::Args>),
+    /// Asks over many runs: which was best, how two differ.
+    Runs(Box<runs::Args>),
     /// Reads price files into the catalog.
     Import(Box<import::Args>),
     /// Fetches history from a vendor into the catalog.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     end_quietly_on_a_closed_pipe();
     let done = match Cli::parse().command {
         Command::Backtest(args) => backtest::run(*args),
+        Command::Runs(args) => runs::run(*args),
         Command::Import(args) => import::run(*args),
         Command::Fetch(args) => fetch::run(*args),
         Command::Catalog(args) => catalog::run(args),

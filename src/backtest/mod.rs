@@ -23,6 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tradeflow_backtest::config::{RunConfig, from_toml};
 use tradeflow_backtest::dataflow::{Cluster, spawn_local};
 use tradeflow_backtest::planning::{self, Planned};
+use tradeflow_backtest::results::folder_name;
 use tradeflow_backtest::run::{self, Driver, RunError};
 use tradeflow_model::plan::RunPlan;
 use tradeflow_storage::catalog::Catalog;
@@ -63,6 +64,8 @@ pub struct Args {
     /// End, exclusive [default: end of the data]
     #[arg(long, value_name = "TIME", help_heading = "Run")]
     to: Option<String>,
+    #[command(flatten)]
+    clickhouse: crate::runs::Flag,
     /// Seed of everything random
     #[arg(long, value_name = "N", help_heading = "Run")]
     seed: Option<u64>,
@@ -147,6 +150,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.as_job {
         job::end_with_input();
     }
+    // Noted before it is there: whatever happens from here on, the run finds its way.
+    let queue = if first { crate::runs::queue_of(config.out.as_ref(), &args.clickhouse)? } else { None };
+    if let Some(queue) = &queue {
+        queue.add(&folder_name(&plan))?;
+    }
     let bar = progress_bar(rows, first);
     let mut said = job::Progress::new(rows);
     let progress = Box::new(|rows| {
@@ -158,6 +166,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let summary = ended(run::run(&plan, &catalog, driver, config.out.as_ref(), progress, &stop));
     bar.finish_and_clear();
     let Some(summary) = summary else { return Ok(ExitCode::SUCCESS) };
+    if let Some(queue) = &queue {
+        crate::runs::after_backtest(queue);
+    }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
     } else {

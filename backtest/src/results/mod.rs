@@ -21,7 +21,7 @@ pub mod table;
 pub(crate) mod tables;
 
 pub use folder::{ResultFolder, folder_name};
-pub use summary::{AccountSummary, Assumption, Summary, summarise};
+pub use summary::{AccountSummary, Assumption, StrategySummary, Summary, summarise};
 
 use std::path::Path;
 use std::sync::Arc;

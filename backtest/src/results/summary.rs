@@ -77,6 +77,8 @@ pub struct Summary {
     pub accounts: Vec<AccountSummary>,
     /// What was taken for granted.
     pub assumptions: Vec<Assumption>,
+    /// When the run ended, UTC.
+    pub finished: String,
     /// Time that the run took, in seconds.
     pub seconds: f64,
     /// The folder of the results.
@@ -92,6 +94,8 @@ pub struct AccountSummary {
     pub currency: String,
     /// Digest of what its cell put out.
     pub digest: Digest,
+    /// Its strategies, with the parameters that they ran with.
+    pub strategies: Vec<StrategySummary>,
     /// Balance at the start.
     pub initial_equity: f64,
     /// Cash and positions at the end.
@@ -114,6 +118,17 @@ pub struct AccountSummary {
     pub statistics: CurveStatistics,
     /// Statistics of its trades.
     pub trade_statistics: TradeStatistics,
+}
+
+/// A strategy of an account.
+#[derive(Debug, Clone, Serialize)]
+pub struct StrategySummary {
+    /// Unique within the account.
+    pub id: String,
+    /// The kind, as `tradeflow strategies` lists it.
+    pub kind: String,
+    /// All its parameters, those that were left to their defaults too.
+    pub params: serde_json::Value,
 }
 
 /// The number nearest to an amount rounded as in the tables.
@@ -180,6 +195,7 @@ pub fn summarise(
         trade_statistics: trades,
         accounts,
         assumptions,
+        finished: jiff::Timestamp::now().to_string(),
         seconds,
         results: results.display().to_string(),
     }
@@ -198,6 +214,11 @@ fn account(
         account: plan.account.id.to_string(),
         currency: plan.account.currency.to_string(),
         digest: last.digest,
+        strategies: plan
+            .strategies
+            .iter()
+            .map(|s| StrategySummary { id: s.id.clone(), kind: s.kind.clone(), params: s.params.clone() })
+            .collect(),
         initial_equity,
         final_equity,
         cash: number(last.cash, scale),
