@@ -7,6 +7,7 @@ use actix_web::web;
 use moka::sync::Cache;
 use tradeflow_live::SessionPlan;
 use tradeflow_model::Timestamp;
+use tradeflow_results::{ParquetRuns, RunStore};
 use tradeflow_state::{Identity, Lifetimes, State, StateError};
 
 use crate::commander::Commander;
@@ -61,6 +62,8 @@ pub struct Shared {
     pub hub: Arc<Hub>,
     /// How jobs are done.
     pub jobs: JobsConfig,
+    /// What came of backtests.
+    pub runs: Arc<dyn RunStore>,
     /// How it is run.
     pub config: ApiConfig,
     pub(crate) limits: Limits,
@@ -87,7 +90,8 @@ impl Shared {
     ) -> Self {
         let known = Cache::builder().time_to_live(KNOWN.0).max_capacity(KNOWN.1).build();
         let limits = Limits::new(&config);
-        Self { node, state, commander, hub, jobs, config, limits, known }
+        let runs: Arc<dyn RunStore> = Arc::new(ParquetRuns::new(jobs.results.clone()));
+        Self { node, state, commander, hub, jobs, runs, config, limits, known }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 
 import polars
@@ -86,7 +87,7 @@ def by_hand(folder, config: dict) -> dict:
     return json.loads(tradeflow_ok("backtest", file, "--catalog", folder / "data" / "catalog", "--out", folder / "by_hand", "--json"))
 
 
-def test_a_job_gives_what_the_command_line_gives(folder, trader, schemas):
+def test_a_job_gives_what_the_command_line_gives(folder, trader, users, schemas):
     with Socket(trader, schemas) as socket:
         job_id = submit(trader, SMALL, "a small one")
         socket.follow("jobs", job_id)
@@ -103,8 +104,27 @@ def test_a_job_gives_what_the_command_line_gives(folder, trader, schemas):
     assert summary["trades"] > 10
     results = Path(summary["results"])
     assert results.is_relative_to(folder / "data") and len(polars.read_parquet(results / "trades.parquet").filter(~polars.col("open"))) == summary["trades"]
+    # Its tables over the API are those of its files.
+    for name, key in (("orders", "order_id"), ("fills", "order_id"), ("trades", "trade_id")):
+        found, cursor = [], ""
+        while cursor is not None:
+            page = trader.ok("GET", f"{JOBS}/{job_id}/{name}?limit=70{cursor and f'&cursor={cursor}'}")
+            found += page["rows"]
+            cursor = page["next"]
+        assert [row[key] for row in found] == polars.read_parquet(results / f"{name}.parquet")[key].to_list(), name
+    curve = trader.ok("GET", f"{JOBS}/{job_id}/equity?points=100")["rows"]
+    heights = polars.read_parquet(results / "equity.parquet")["equity"]
+    assert 50 < len(curve) <= 100
+    assert {min(Decimal(p["equity"]) for p in curve), max(Decimal(p["equity"]) for p in curve)} == {heights.min(), heights.max()}
     other = submit(trader, {**SMALL, "execution": {"fee_bps": 0}})
     ended(trader, other)
+    manager = users["manager"]
+    best = manager.ok("GET", "/api/v1/runs?sort=total_return&strategy=sma_cross&params=fast=5")["rows"]
+    assert best == sorted(best, key=lambda run: -run["total_return"]) and summary["digest"] in [run["digest"] for run in best]
+    (group,) = [group for group in manager.ok("GET", "/api/v1/runs/groups?by=fast&metric=total_return")["rows"] if group["value"] == "5"]
+    assert group["best"] == best[0]["total_return"]
+    manager.refused(422, "GET", "/api/v1/runs?sort=luck")
+    trader.refused(403, "GET", "/api/v1/runs")
     compared = trader.ok("GET", f"{JOBS}/compare?ids={job_id},{other}")
     assert [entry["job"]["job_id"] for entry in compared] == [job_id, other]
     assert compared[0]["summary"]["final_equity"] < compared[1]["summary"]["final_equity"]

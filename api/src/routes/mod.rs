@@ -16,6 +16,7 @@ pub(crate) mod logs;
 pub(crate) mod orders;
 pub(crate) mod positions;
 pub(crate) mod quotes;
+pub(crate) mod results;
 pub(crate) mod sessions;
 pub(crate) mod signals;
 pub(crate) mod strategies;
@@ -108,6 +109,12 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(backtests::get)
         .service(backtests::summary)
         .service(backtests::cancel)
+        .service(results::equity)
+        .service(results::orders)
+        .service(results::fills)
+        .service(results::trades)
+        .service(results::runs)
+        .service(results::groups)
         .service(logs::audit)
         .service(logs::webhooks)
         .service(connection::open);

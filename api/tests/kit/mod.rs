@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tradeflow_api::{ApiConfig, Commander, FeedSource, NodeSource, ProjectorStatus, Server, Shared};
+use tradeflow_api::{
+    ApiConfig, Commander, FeedSource, JobsConfig, NodeSource, ProjectorStatus, Server, Shared,
+};
 use tradeflow_bus::{Bus, Durability, MemoryBus, Retention, Topics};
 use tradeflow_ingest::bars::BarStatus;
 use tradeflow_ingest::normalise::Counters;
@@ -224,7 +226,16 @@ pub fn serve_at(listen: SocketAddr, node: &Arc<FakeNode>) -> Served {
     let (bus, topics) = (Arc::new(MemoryBus::new()), Topics::new(""));
     bus.create(&topics.specs(1, Retention::default())).unwrap();
     let commander = Commander::start(bus, topics).unwrap();
-    let shared = Shared::new(node.clone(), state, commander, ApiConfig::default());
+    let jobs = JobsConfig {
+        program: "false".into(),
+        catalog: folder.path().display().to_string(),
+        results: folder.path().join("results"),
+        folder: folder.path().join("jobs"),
+        at_once: 0,
+        memory_mib: 64,
+        node: "test".to_owned(),
+    };
+    let shared = Shared::new(node.clone(), state, commander, Arc::default(), jobs, ApiConfig::default());
     let server = Server::start(Server::bind(listen).unwrap(), shared).unwrap();
     Served { server, _folder: folder, _runtime: runtime }
 }

@@ -88,7 +88,7 @@ impl ApiSection {
             results: data.join("results"),
             folder: data.join("jobs"),
             at_once: self.jobs.get() as usize,
-            memory_mib: self.job_memory_mib.get() as u64,
+            memory_mib: self.job_memory_mib.get(),
             node: config.node.name.clone(),
         }
     }
