@@ -258,7 +258,7 @@ async fn tags_and_notes_outlive_a_rebuild(Fixture { state, .. }: Fixture) {
     assert_eq!((kept.tags.join(","), kept.note.as_str()), ("breakout,late".into(), "too early"));
     assert!(matches!(state.annotate_trade("a", 5, None, None).await, Err(StateError::Missing("trade"))));
     let tagged = state.trades(Which::default(), Some("late"), None, 10).await.unwrap();
-    assert_eq!(tagged, [kept.clone()]);
+    assert_eq!(tagged, std::slice::from_ref(&kept));
 
     state.forget_projections().await.unwrap();
     assert_eq!(state.projected("o", "orders.v1", 3).await.unwrap(), None);
