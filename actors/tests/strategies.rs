@@ -20,7 +20,8 @@ fn params(value: Value) -> Map<String, Value> {
 #[test]
 fn schemas_document_every_parameter_with_default_and_range() {
     let names: Vec<_> = registry().iter().map(|kind| kind.name).collect();
-    assert_eq!(names, ["buy_and_hold", "ema_cross", "rsi_reversion", "sma_cross", "tick_momentum"]);
+    let expected = ["buy_and_hold", "ema_cross", "external", "rsi_reversion", "sma_cross", "tick_momentum"];
+    assert_eq!(names, expected);
     for kind in registry() {
         assert!(!kind.summary.is_empty() && !kind.version.is_empty());
         let schema = (kind.schema)().to_value();
