@@ -52,6 +52,11 @@ def following(client: Client, **streams: list[str]):
         yield told
 
 
+def until_filled(client: Client, order_id: str):
+    order = lambda: client("GET", f"{PAPER}/orders/{order_id}")
+    until(f"order {order_id} is filled", lambda: (a := order()).status == 200 and a.json["order"]["status"] == "filled")
+
+
 def day(url: str):
     step("register and log in")
     user = register(url, "a@example.org")
@@ -74,18 +79,20 @@ def day(url: str):
         told("quotes", lambda quote: quote["symbol"] == "ETHUSD" and quote["ts_event"] > first["ts_event"])
 
         step("an order, and its fill on the socket")
-        order = {"symbol": "ETHUSD", "side": "buy", "type": "market", "qty": "0.5"}
+        order = {"symbol": "ETHUSD", "side": "buy", "type": "market", "qty": "0.2"}
         done = script.ok("POST", f"{PAPER}/orders", order, {"idempotency-key": "first"})
         assert script.ok("POST", f"{PAPER}/orders", order, {"idempotency-key": "first"}) == done, "sent again, it is done once"
         (order_id,) = done["order_ids"]
         fill = told("fills", lambda fill: fill["order_id"] == order_id)
         print(f"  bought {fill['qty']} at {fill['price']}, fee {fill['fee']}")
+        until_filled(script, order_id)  # by the market's volume, in parts
 
         step("the position, and its close")
         until("it is there", lambda: [p for p in script.ok("GET", f"{PAPER}/positions") if p["symbol"] == "ETHUSD"])
-        closing = {"symbol": "ETHUSD", "side": "sell", "type": "market", "qty": "0.5"}
+        closing = {"symbol": "ETHUSD", "side": "sell", "type": "market", "qty": "0.2"}
         (order_id,) = script.ok("POST", f"{PAPER}/orders", closing)["order_ids"]
         told("fills", lambda fill: fill["order_id"] == order_id)
+        until_filled(script, order_id)
 
         step("the trade, with a note")
         by_hand = lambda: [t for t in script.ok("GET", "/api/v1/trades?symbol=ETHUSD")["items"] if t["strategy"] is None]
@@ -97,14 +104,13 @@ def day(url: str):
         step("a webhook becomes a signal, and the signal an order")
         secret = client.ok("POST", "/api/v1/webhook-keys", {"name": "alerts", "account": "paper"})["secret"]
         alert = {
-            "secret": secret, "ticker": "ETHUSD", "action": "buy", "quantity": "0.25",
+            "secret": secret, "ticker": "ETHUSD", "action": "buy", "quantity": "0.1",
             "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         received = Client(url).ok("POST", "/api/v1/webhooks/tradingview", alert)
         signal = told("signals", lambda s: s["signal_id"] == received["signal_id"] and s["status"] == "executed")
         assert Client(url).ok("POST", "/api/v1/webhooks/tradingview", alert)["status"] == "duplicate"
-        filled = lambda: script.ok("GET", f"{PAPER}/orders/{signal['order_ids'][0]}")["order"]["status"] == "filled"
-        until("its order is filled", filled)
+        until_filled(script, signal["order_ids"][0])
 
     step("a strategy on, and off")
     started = {"id": "mine", "kind": "sma_cross", "symbols": ["BTCUSD"], "data": "1s", "size": "1%", "params": {"fast": 2, "slow": 3}}

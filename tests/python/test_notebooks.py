@@ -119,19 +119,20 @@ def test_the_results_of_a_run_agree_with_its_summary(runs, name):
 
 def test_the_newest_run_is_taken(runs, tmp_path, monkeypatch):
     """Without a variable: below data/results of the folder that the kernel runs in."""
+    home = tmp_path / "home"  # above it is nothing of another test
     for number, name in enumerate(("no trade", "shares")):
-        copy = tmp_path / "data" / "results" / runs[name].name
+        copy = home / "data" / "results" / runs[name].name
         copy.mkdir(parents=True)
         for file in runs[name].iterdir():
             (copy / file.name).write_bytes(file.read_bytes())
         os.utime(copy / "summary.json", (number, number))
     source = next(cell.source for cell in nbformat.read(FOLDER / "results.ipynb", as_version=4).cells if "def newest" in cell.source)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(home)
     monkeypatch.delenv("TRADEFLOW_RUN", raising=False)
     found = {"Path": Path, "os": os, "json": json}
     exec(source, found)
     assert found["run"].name == runs["shares"].name
-    monkeypatch.chdir(tmp_path / "data")
+    monkeypatch.chdir(home / "data")
     assert found["newest"]().name == runs["shares"].name
     monkeypatch.chdir("/")
     with pytest.raises(FileNotFoundError, match="TRADEFLOW_RUN"):

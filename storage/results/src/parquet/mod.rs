@@ -102,8 +102,14 @@ impl ParquetRuns {
             GroupBy::Param(name) => ("params", format!("{name}=")),
         };
         let table = self.table()?;
+        if table.height() == 0 {
+            return Ok(Vec::new());
+        }
         let groups = || -> PolarsResult<Vec<GroupStatistics>> {
             let mut table = filtered(table, &query.filter)?;
+            if table.height() == 0 {
+                return Ok(Vec::new()); // lists of no rows can't be exploded
+            }
             table.with_column(key_of(&table, SortKey::Best(query.metric))?)?;
             let options = ExplodeOptions { empty_as_null: false, keep_nulls: false };
             let values = table.select([column, "key", "run"])?.explode([column], options)?;
