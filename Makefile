@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench bench-live bench-results deny clean
+.PHONY: help run test lint fmt bench bench-api bench-live bench-results deny clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -26,6 +26,9 @@ fmt: ## format the code
 
 bench: ## speed and memory; BENCH_FLAGS=--peers times vectorbt and backtesting.py too
 	@bench/run.sh $(BENCH_FLAGS)
+
+bench-api: ## speed of the API: quotes, sockets, orders to their fills (needs wrk)
+	@bench/run-api.sh $(BENCH_FLAGS)
 
 bench-live: ## speed of the live path; BENCH_FLAGS='--seconds 3600 --kafka start' for the whole of it
 	@bench/run-live.sh $(BENCH_FLAGS)
