@@ -104,7 +104,7 @@ async fn attend(shared: &Context, node: &str, job: &JobRow, mut child: Child) ->
     }
     let status = child.wait().await;
     let text = reading.await.unwrap_or_default();
-    if let Ok(true) = shared.state.keep_job(&job.id, node, lease(shared), (progress.1, progress.1)).await {}
+    let _ = shared.state.keep_job(&job.id, node, lease(shared), (progress.1, progress.1)).await; // its end says the rest
     match status {
         Ok(status) if status.success() && serde_json::from_str::<serde_json::Value>(&text).is_ok() => {
             Outcome::Done(text)

@@ -6,9 +6,10 @@ use tradeflow_state::trading::{
     EquityRow, FillRow, OrderEventRow, OrderRow, PositionRow, Projected, TradeRow,
 };
 
+use crate::routes::name;
+
 pub(crate) fn order(value: &[u8]) -> Result<Projected, RecordError> {
     let message: OrderMessage = decode("orders", value)?;
-    let execution = serde_json::to_value(message.execution).ok();
     let event = OrderEventRow {
         account: message.account.clone(),
         seq: message.seq as i64,
@@ -34,7 +35,7 @@ pub(crate) fn order(value: &[u8]) -> Result<Projected, RecordError> {
         average_price: message.average_price,
         time_in_force: message.time_in_force,
         expires: message.expires,
-        execution: execution.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default(),
+        execution: name(&message.execution),
         reduce_only: i64::from(message.reduce_only),
         post_only: i64::from(message.post_only),
         parent: message.parent.map(|parent| parent as i64),

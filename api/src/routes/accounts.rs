@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::auth::UserView;
 use super::command::{Done, Idempotency, command};
-use super::{account_of, audit};
+use super::{account_of, audit, name};
 use crate::auth::{As, Manager, Trader, Viewer};
 use crate::context::Context;
 use crate::problem::Problem;
@@ -79,7 +79,6 @@ impl From<StrategyView> for StrategyLine {
 
 impl From<CellView> for Balance {
     fn from(view: CellView) -> Self {
-        let mode = serde_json::to_value(view.mode).ok();
         Self {
             equity: view.equity,
             cash: view.cash,
@@ -87,7 +86,7 @@ impl From<CellView> for Balance {
             unrealized: view.unrealized,
             fees: view.fees,
             open_orders: view.open_orders,
-            mode: mode.and_then(|mode| mode.as_str().map(str::to_owned)).unwrap_or_default(),
+            mode: name(&view.mode),
             halted: view.halted,
         }
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use tradeflow_model::Instrument;
 use utoipa::ToSchema;
 
-use super::time;
+use super::{name, time};
 use crate::auth::{As, Viewer};
 use crate::context::Context;
 use crate::problem::Problem;
@@ -41,10 +41,9 @@ pub(crate) struct InstrumentView {
 
 impl From<&Instrument> for InstrumentView {
     fn from(known: &Instrument) -> Self {
-        let class = serde_json::to_value(known.class).ok();
         Self {
             symbol: known.symbol.to_string(),
-            class: class.and_then(|class| class.as_str().map(str::to_owned)).unwrap_or_default(),
+            class: name(&known.class),
             price_scale: known.price_scale,
             size_scale: known.size_scale,
             tick: known.price_increment.to_decimal(known.price_scale).to_string(),

@@ -219,6 +219,12 @@ pub(crate) fn time(at: Timestamp) -> String {
     at.to_string()
 }
 
+/// A name as it stands in records.
+pub(crate) fn name<T: serde::Serialize>(value: &T) -> String {
+    let name = serde_json::to_value(value).ok();
+    name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// A header as text.
 pub(crate) fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())

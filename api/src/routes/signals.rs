@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::command::{Idempotency, idempotency_key};
 use super::listing::{filter, instant};
-use super::{Checks, Page, account_of, audit, time};
+use super::{Checks, Page, account_of, audit, name, time};
 use crate::auth::{As, Trader, Viewer};
 use crate::body::{Body, Query};
 use crate::context::Context;
@@ -288,12 +288,6 @@ async fn seen_by(shared: &Context, caller: &crate::auth::Caller, id: &str) -> Re
         _ => problem,
     })?;
     Ok(row)
-}
-
-/// A name as it stands in records.
-pub(crate) fn name<T: Serialize>(value: &T) -> String {
-    let name = serde_json::to_value(value).ok();
-    name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Tells those who follow the account.

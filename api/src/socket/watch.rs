@@ -71,10 +71,7 @@ struct Last {
 
 impl Told {
     fn look(&mut self, node: &dyn NodeSource, hub: &Hub) {
-        for symbol in hub.followed(Channel::Quotes) {
-            if !self.is_due(Channel::Quotes, &symbol) {
-                continue;
-            }
+        for symbol in self.due(hub, Channel::Quotes) {
             let Some(quote) = quote(node, &symbol) else { continue };
             // Its age alone is no news.
             let news = format!(
@@ -83,13 +80,14 @@ impl Told {
             );
             self.tell(node, hub, Channel::Quotes, symbol, news, Data::Quote(quote));
         }
-        let (positions, equity) = (hub.followed(Channel::Positions), hub.followed(Channel::Equity));
+        // A view is a copy of all cells': only for what is due.
+        let (positions, equity) = (self.due(hub, Channel::Positions), self.due(hub, Channel::Equity));
         if positions.is_empty() && equity.is_empty() {
             return;
         }
         for cell in node.view().cells {
-            for (channel, followed) in [(Channel::Positions, &positions), (Channel::Equity, &equity)] {
-                if followed.contains(&cell.account) && self.is_due(channel, &cell.account) {
+            for (channel, due) in [(Channel::Positions, &positions), (Channel::Equity, &equity)] {
+                if due.contains(&cell.account) {
                     let data = of_cell(channel, cell.clone());
                     let news = serde_json::to_string(&data).unwrap_or_default();
                     self.tell(node, hub, channel, cell.account.clone(), news, data);
@@ -98,9 +96,14 @@ impl Told {
         }
     }
 
-    fn is_due(&self, channel: Channel, key: &str) -> bool {
-        let last = self.0.get(&(channel, key.to_owned())).and_then(|last| last.at);
-        last.is_none_or(|at| at.elapsed() >= TELL_EVERY)
+    /// The keys that are followed, and of which nothing was told a moment ago.
+    fn due(&self, hub: &Hub, channel: Channel) -> Vec<String> {
+        let mut keys = hub.followed(channel);
+        keys.retain(|key| {
+            let last = self.0.get(&(channel, key.clone())).and_then(|last| last.at);
+            last.is_none_or(|at| at.elapsed() >= TELL_EVERY)
+        });
+        keys
     }
 
     fn tell(

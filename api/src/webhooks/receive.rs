@@ -13,7 +13,7 @@ use super::{tradingview, trailhacker};
 use crate::auth::address;
 use crate::context::Context;
 use crate::problem::Problem;
-use crate::routes::signals;
+use crate::routes::{name, signals};
 
 /// Who sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -191,12 +191,12 @@ fn row(
         id: Uuid::now_v7().to_string(),
         account: key.account.clone(),
         user_id: key.user_id.clone(),
-        source: signals::name(&sender.source()),
+        source: name(&sender.source()),
         strategy_id: alert.strategy.id.clone(),
         strategy_version: alert.strategy.version.clone(),
         strategy_name: alert.strategy.name.clone(),
         symbol: symbol.to_string(),
-        side: signals::name(&alert.side),
+        side: name(&alert.side),
         size: alert.size.map(|size| size.to_string()).or_else(|| key.default_size.clone()),
         price: text(alert.price),
         limit_price: text(alert.limit_price),
