@@ -1,11 +1,12 @@
 //! Who did what.
 
-use sqlx::Row;
+use sqlx::FromRow;
 use tradeflow_model::Timestamp;
 use uuid::Uuid;
 
 use crate::database::State;
 use crate::error::StateError;
+use crate::select::Select;
 
 /// Something that was done, or tried.
 #[derive(Debug, Clone, Copy)]
@@ -25,18 +26,22 @@ pub struct NewAudit<'a> {
 }
 
 /// An entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 #[allow(missing_docs)] // as in `NewAudit`
 pub struct AuditEntry {
     /// Its id; later entries have greater ones.
     pub id: String,
-    pub ts: Timestamp,
+    /// When, in nanoseconds since 1970-01-01 UTC.
+    pub ts: i64,
+    #[sqlx(rename = "user_id")]
     pub user: Option<String>,
     pub actor: String,
     pub action: String,
     pub object: String,
     pub outcome: String,
     pub address: String,
+    /// Of a command to a cell: what was sent, and the orders that it made, as a JSON object.
+    pub detail: Option<String>,
 }
 
 /// Which entries.
@@ -46,6 +51,12 @@ pub struct AuditFilter<'a> {
     pub user: Option<&'a str>,
     /// Those whose action begins so.
     pub action: Option<&'a str>,
+    /// Those with this object, such as an account.
+    pub object: Option<&'a str>,
+    /// Those from this time on, in nanoseconds.
+    pub from: Option<i64>,
+    /// Those before this time.
+    pub to: Option<i64>,
     /// Those older than the one with this id.
     pub before: Option<&'a str>,
 }
@@ -56,9 +67,22 @@ impl State {
     /// # Errors
     /// When the database does not answer.
     pub async fn add_audit(&self, now: Timestamp, new: NewAudit<'_>) -> Result<(), StateError> {
+        self.add_command_audit(now, new, None).await
+    }
+
+    /// Adds the entry of a command to a cell: `detail` is what was sent, and what orders it made, as a JSON object.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn add_command_audit(
+        &self,
+        now: Timestamp,
+        new: NewAudit<'_>,
+        detail: Option<&str>,
+    ) -> Result<(), StateError> {
         sqlx::query(
-            "INSERT INTO audit_log (id, ts, user_id, actor, action, object, outcome, address)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO audit_log (id, ts, user_id, actor, action, object, outcome, address, detail)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(Uuid::now_v7().to_string())
         .bind(now.as_nanos())
@@ -68,6 +92,7 @@ impl State {
         .bind(new.object)
         .bind(new.outcome)
         .bind(new.address)
+        .bind(detail)
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -78,31 +103,16 @@ impl State {
     /// # Errors
     /// When the database does not answer.
     pub async fn audit(&self, filter: AuditFilter<'_>, limit: u32) -> Result<Vec<AuditEntry>, StateError> {
-        let rows = sqlx::query(
-            "SELECT id, ts, user_id, actor, action, object, outcome, address FROM audit_log
-             WHERE ($1 = '' OR user_id = $1) AND ($2 = '' OR substr(action, 1, length($2)) = $2) AND ($3 = '' OR id < $3)
-             ORDER BY id DESC LIMIT $4",
-        )
-        .bind(filter.user.unwrap_or_default())
-        .bind(filter.action.unwrap_or_default())
-        .bind(filter.before.unwrap_or_default())
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(AuditEntry {
-                    id: row.try_get(0)?,
-                    ts: Timestamp::from_nanos(row.try_get(1)?),
-                    user: row.try_get(2)?,
-                    actor: row.try_get(3)?,
-                    action: row.try_get(4)?,
-                    object: row.try_get(5)?,
-                    outcome: row.try_get(6)?,
-                    address: row.try_get(7)?,
-                })
-            })
-            .collect()
+        Select::from("SELECT id, ts, user_id, actor, action, object, outcome, address, detail FROM audit_log")
+            .and_if("user_id = ?", filter.user)
+            .and_if("substr(action, 1, length(?)) = ?", filter.action)
+            .and_if("object = ?", filter.object)
+            .and_if("ts >= ?", filter.from)
+            .and_if("ts < ?", filter.to)
+            .and_if("id < ?", filter.before)
+            .ending(&format!("ORDER BY id DESC LIMIT {limit}"))
+            .fetch(self)
+            .await
     }
 
     /// Removes entries that are older.

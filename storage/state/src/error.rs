@@ -26,6 +26,9 @@ pub enum StateError {
     /// A text that the database can't hold: it has a zero character.
     #[error("a text holds a zero character")]
     Text,
+    /// A secret could not be sealed or opened.
+    #[error(transparent)]
+    Seal(#[from] crate::seal::SealError),
     /// The tables could not be brought to this version.
     #[error("migration of the database: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),

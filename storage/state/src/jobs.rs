@@ -16,7 +16,7 @@ pub struct JobRow {
     pub id: String,
     /// Whose it is.
     pub user_id: String,
-    /// `backtest`.
+    /// `backtest`, `verify` or `fork`.
     pub kind: String,
     pub name: String,
     /// What is wanted.

@@ -114,6 +114,11 @@ impl Select {
     }
 }
 
+/// A pattern of LIKE with the escape `!`: whatever contains the text.
+pub(crate) fn contains(text: &str) -> String {
+    format!("%{}%", text.replace('!', "!!").replace('%', "!%").replace('_', "!_"))
+}
+
 /// A place in a list that is sorted by time, then number, then account: the last entry that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {

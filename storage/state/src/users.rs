@@ -95,6 +95,14 @@ pub struct Attempt {
     pub locked_until: Timestamp,
 }
 
+impl Attempt {
+    /// For how many seconds he must wait, if at all.
+    pub fn wait(&self, now: Timestamp) -> Option<u64> {
+        let left = self.locked_until.as_nanos() - now.as_nanos();
+        (left > 0).then(|| (left / NANOS_PER_SEC).unsigned_abs() + 1)
+    }
+}
+
 /// Failed log-ins after which each further one must wait, the first second by second, then twice as long each time.
 const FREE_FAILURES: i64 = 5;
 /// The longest wait, in seconds.

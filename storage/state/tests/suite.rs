@@ -6,7 +6,7 @@ use kit::{Fixture, postgres_server, suite};
 use tradeflow_model::Timestamp;
 use tradeflow_state::{
     AuditFilter, Begun, Lifetimes, NewApiKey, NewAudit, NewUser, Refreshed, Role, Scope, State, StateError,
-    TokenKind, User, UserChange, Written, password,
+    SystemEntry, SystemFilter, TokenKind, User, UserChange, Written, password,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -28,6 +28,7 @@ suite!(
     watchlists_keep_their_order,
     a_write_is_begun_once,
     the_audit_log_is_filtered_and_paged,
+    the_system_log_is_filtered_and_paged,
     what_was_written_is_there_after_a_restart,
     odd_texts_stay_texts,
 );
@@ -311,8 +312,57 @@ async fn the_audit_log_is_filtered_and_paged(Fixture { state, .. }: Fixture) {
     assert_eq!(objects(&find(AuditFilter { user: Some(&ann.id), ..AuditFilter::default() }).await), "42");
     assert_eq!(objects(&find(AuditFilter { action: Some("orders."), ..AuditFilter::default() }).await), "31");
     assert_eq!(objects(&find(AuditFilter { action: Some("%"), ..AuditFilter::default() }).await), "");
+    let whole = AuditFilter::default();
+    let between = AuditFilter { from: Some(at(1).as_nanos()), to: Some(at(3).as_nanos()), ..whole };
+    let times: Vec<_> = state.audit(between, 9).await.unwrap().iter().map(|entry| entry.ts).collect();
+    assert_eq!(times, [at(2).as_nanos(), at(1).as_nanos()]);
+    assert!(state.audit(AuditFilter { object: Some("none"), ..whole }, 9).await.unwrap().is_empty());
+    assert!(state.audit(whole, 9).await.unwrap().iter().all(|entry| entry.detail.is_none()));
     assert_eq!(state.trim_audit(at(3)).await.unwrap(), 3);
     assert_eq!(objects(&find(AuditFilter::default()).await), "43");
+}
+
+async fn the_system_log_is_filtered_and_paged(Fixture { state, .. }: Fixture) {
+    let entry = |n: i64, level: i64, target: &str, message: &str, fields: &str| SystemEntry {
+        id: format!("{n:04}"),
+        ts: at(n).as_nanos(),
+        node: "a".to_owned(),
+        level,
+        target: target.to_owned(),
+        message: message.to_owned(),
+        fields: fields.to_owned(),
+    };
+    let entries = [
+        entry(1, 3, "tradeflow_ingest::feed", "it begins", "{}"),
+        entry(2, 2, "tradeflow_ingest", "100% of it_s Late", r#"{"symbol":"BTCUSD"}"#),
+        entry(3, 1, "tradeflow_live", "it fails", "{}"),
+        entry(4, 3, "tradeflow_live", "100 of it is late", "{}"),
+    ];
+    state.add_system_entries(&entries).await.unwrap();
+    // What is written again because the answer was lost is there once.
+    state.add_system_entries(&entries[..2]).await.unwrap();
+    let all = SystemFilter::default();
+    for (filter, expected) in [
+        (all, vec![4, 3, 2, 1]),
+        (SystemFilter { level: Some(2), ..all }, vec![3, 2]),
+        (SystemFilter { level: Some(1), ..all }, vec![3]),
+        (SystemFilter { target: Some("tradeflow_ingest"), ..all }, vec![2, 1]),
+        (SystemFilter { target: Some("tradeflow_%"), ..all }, vec![]),
+        (SystemFilter { text: Some("LATE"), ..all }, vec![4, 2]),
+        (SystemFilter { text: Some("100%"), ..all }, vec![2]),
+        (SystemFilter { text: Some("it_"), ..all }, vec![2]),
+        (SystemFilter { text: Some("btcusd"), ..all }, vec![2]),
+        (SystemFilter { text: Some("!"), ..all }, vec![]),
+        (SystemFilter { from: Some(at(2).as_nanos()), to: Some(at(4).as_nanos()), ..all }, vec![3, 2]),
+        (SystemFilter { before: Some("0003"), ..all }, vec![2, 1]),
+    ] {
+        let found = state.system_entries(filter, 10).await.unwrap();
+        let ids: Vec<i64> = found.iter().map(|entry| entry.id.parse().unwrap()).collect();
+        assert_eq!(ids, expected, "{filter:?}");
+    }
+    assert_eq!(state.system_entries(all, 2).await.unwrap(), [entries[3].clone(), entries[2].clone()]);
+    assert_eq!(state.trim_system_log(at(3)).await.unwrap(), 2);
+    assert_eq!(state.system_entries(all, 9).await.unwrap().len(), 2);
 }
 
 async fn what_was_written_is_there_after_a_restart(Fixture { state, url, .. }: Fixture) {

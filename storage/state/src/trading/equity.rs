@@ -6,6 +6,21 @@ use crate::error::StateError;
 use crate::select::Select;
 
 impl State {
+    /// The highest equity of an account from a time on, or of all time; none where there is no point.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn peak_equity(&self, account: &str, from: Option<i64>) -> Result<Option<String>, StateError> {
+        // Texts are not in the order of numbers; of two that are equal as such, either is the highest.
+        let rows: Vec<EquityRow> = Select::from("SELECT account, ts, cash, equity FROM equity")
+            .and("account = ?", account)
+            .and_if("ts >= ?", from)
+            .ending("ORDER BY CAST(equity AS DOUBLE PRECISION) DESC LIMIT 1")
+            .fetch(self)
+            .await?;
+        Ok(rows.into_iter().next().map(|row| row.equity))
+    }
+
     /// Points of an account's equity curve from a time on and before another, the oldest first.
     ///
     /// # Errors
