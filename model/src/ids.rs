@@ -57,8 +57,12 @@ impl OrderId {
     /// The id of the `index`th order (from 0) caused by the input at `position` of the journal.
     ///
     /// `None` when an input causes more than [`Self::PER_INPUT_MAX`] orders, or the position passes 2⁵².
-    pub fn derive(position: u64, index: u64) -> Option<Self> {
-        (position < 1 << 52 && index < Self::PER_INPUT_MAX).then_some(Self(position << 12 | index))
+    pub const fn derive(position: u64, index: u64) -> Option<Self> {
+        if position < 1 << 52 && index < Self::PER_INPUT_MAX {
+            Some(Self(position << 12 | index))
+        } else {
+            None
+        }
     }
 
     /// The journal position of the input that caused the order.

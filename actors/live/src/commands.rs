@@ -10,7 +10,7 @@ use tradeflow_actors::strategy::kind_of;
 use tradeflow_bus::record::{RecordError, decode, encode};
 use tradeflow_model::market::{PriceType, SeriesKind};
 use tradeflow_model::order::{Execution, TrailOffset};
-use tradeflow_model::plan::StrategyPlan;
+use tradeflow_model::plan::{RiskLimits, StrategyPlan};
 use tradeflow_model::signal::Size;
 use tradeflow_model::{
     Instrument, InstrumentId, OrderId, OrderKind, Price, Side, Signal, SignalSide, SignalSource, TimeInForce,
@@ -62,6 +62,11 @@ pub enum WireCommand {
         /// Its id.
         order_id: u64,
     },
+    /// What a new order would cost, and whether it would pass; nothing is placed. It is a question: it does not go through
+    /// the journal.
+    Preview(WireOrder),
+    /// What a strategy decides over its latest past, as one that is flat; nothing is done. A question, too.
+    DryRun(WireStrategy),
     /// Cancel all orders.
     CancelAll,
     /// Close the position in an instrument.
@@ -77,6 +82,8 @@ pub enum WireCommand {
     Resume,
     /// Cancel all, close all, only orders that reduce until someone resumes.
     Kill,
+    /// Other limits of the risk gate.
+    Limit(RiskLimits),
     /// Start a strategy, or the one with the same id anew with other parameters.
     Start(WireStrategy),
     /// Stop a strategy.
@@ -235,6 +242,9 @@ impl WireCommand {
                 let id = instrument(&wire.symbol)?;
                 Command::Submit(wire.request(id, plan.run.instrument(id))?)
             }
+            Self::Preview(_) | Self::DryRun(_) => {
+                return Err(refuse(Refusal::Invalid, "a question is no command"));
+            }
             Self::Modify { order_id, symbol, qty, price, trigger } => {
                 let definition = plan.run.instrument(instrument(symbol)?);
                 let invalid =
@@ -257,6 +267,7 @@ impl WireCommand {
             Self::Pause => Command::Pause,
             Self::Resume => Command::Resume,
             Self::Kill => Command::Kill,
+            Self::Limit(limits) => Command::Limit(*limits),
             Self::Start(wire) => {
                 let instruments =
                     wire.symbols.iter().map(|symbol| instrument(symbol)).collect::<Result<Vec<_>, _>>()?;
@@ -268,7 +279,7 @@ impl WireCommand {
 }
 
 impl WireOrder {
-    fn request(&self, id: InstrumentId, definition: &Instrument) -> Result<OrderRequest, Refused> {
+    pub(crate) fn request(&self, id: InstrumentId, definition: &Instrument) -> Result<OrderRequest, Refused> {
         let price = |field: &str, value: Option<Decimal>| -> Result<Option<Price>, Refused> {
             let checked = value.map(|value| definition.order_price(field, value)).transpose();
             checked.map_err(|error| refuse(Refusal::Invalid, error.to_string()))

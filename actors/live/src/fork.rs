@@ -5,6 +5,7 @@
 //! and commands; only commands that start or stop that strategy are left out.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tradeflow_actors::cell::{Answer, Command};
@@ -29,22 +30,30 @@ pub struct Fork {
     pub strategy: StrategyPlan,
 }
 
-/// Replays an account's part of a session, with a change if there is one. `take` is given what the cell puts out, and
-/// says to stop by an error.
+/// Replays an account's part of a session, with a change if there is one. After each entry of the journal `watch` is told
+/// how much of a thousand is done, and may stop it. `take` is given what the cell puts out, and says to stop by an error.
 ///
 /// # Errors
-/// When the session can't be read, the strategy can't be started, or `take` fails.
+/// When the session can't be read, the strategy can't be started, or `take` fails; [`LiveError::Stopped`].
 pub fn replay(
     sources: &Sources,
     plan: &Arc<SessionPlan>,
     cell: usize,
     fork: Option<&Fork>,
+    mut watch: impl FnMut(u64) -> ControlFlow<()>,
     mut take: impl FnMut(CellOutput) -> Result<(), String>,
 ) -> Result<CellHost, LiveError> {
     let (host, snapshot) = opening(sources, plan, cell)?;
+    let partition = plan.journal_partition(cell, sources.partitions);
+    let end = sources.bus.bounds(&sources.topics.journal, partition)?.end;
+    let first = snapshot.journal_next;
     let mut replay = Replay::new(sources, host, snapshot.journal_next)?;
     let mut course = Course { fork, forked: false, past: Past::new(fork) };
-    while let Some((_, entry)) = replay.next_entry()? {
+    while let Some((offset, entry)) = replay.next_entry()? {
+        let done = 1000 * offset.saturating_sub(first) / end.saturating_sub(first).max(1);
+        if watch(done.min(1000)).is_break() {
+            return Err(LiveError::Stopped);
+        }
         if !matches!(entry.inputs.as_slice(), [Input::Checkpoint(_)]) {
             let inputs = replay.resolve(&entry)?;
             let host = replay.host_mut();

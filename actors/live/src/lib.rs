@@ -12,6 +12,7 @@
 //! | `host/` | [`CellHost`]: turns, snapshot, recovery; knows no runtime |
 //! | `history.rs` | where a strategy's warm-up comes from |
 //! | `warm_up.rs` | finds and reads a strategy's past when it starts |
+//! | `tail.rs` | [`tail()`]: what the bus has behind the end of the catalog |
 //! | `shell.rs` | the actix actor around a host |
 //! | `node/` | [`Node`]: reads the bus, spreads cells over arbiters, owns accounts by group |
 //! | `fork.rs` | replays a session with another strategy from some instant on |
@@ -39,6 +40,7 @@ pub mod node;
 pub mod outputs;
 mod session;
 mod shell;
+mod tail;
 pub mod verify;
 mod warm_up;
 
@@ -48,6 +50,7 @@ pub use history::{History, HistoryRef, NoHistory};
 pub use host::CellHost;
 pub use node::{Node, NodeConfig};
 pub use session::{AccountPlan, SessionPlan, SessionRecord, SessionState};
+pub use tail::tail;
 
 use tradeflow_actors::actor::Fault;
 use tradeflow_bus::BusError;
@@ -74,6 +77,17 @@ pub enum LiveError {
         /// What is wrong with it.
         why: String,
     },
+    /// A session in which an account's cell never began.
+    #[error("session {session} has no opening of account {account}")]
+    NoOpening {
+        /// The session.
+        session: String,
+        /// The account.
+        account: String,
+    },
+    /// Whoever asked for it does not want it any more.
+    #[error("it was stopped before its end")]
+    Stopped,
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),

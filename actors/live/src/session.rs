@@ -30,12 +30,27 @@ pub struct SessionPlan {
 }
 
 /// What an account has beside its cell's plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AccountPlan {
     /// The instruments it follows and may trade.
     pub instruments: Vec<InstrumentId>,
     /// The strategies that it starts with.
     pub strategies: Vec<StrategyPlan>,
+    /// Where it was opened while a session ran; none for an account of the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<OpenedAccount>,
+    /// When it was closed: it trades no more, and its history stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Timestamp>,
+}
+
+/// Where an account was opened while a session ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedAccount {
+    /// When.
+    pub at: Timestamp,
+    /// The offset in its partition of the commands from which they may be its own.
+    pub commands_from: u64,
 }
 
 /// Whether a session is running.
@@ -87,6 +102,15 @@ impl SessionRecord {
         encode(self)
     }
 
+    /// Puts another plan in.
+    ///
+    /// # Errors
+    /// In words, when it can't be written.
+    pub(crate) fn set_plan(&mut self, plan: &SessionPlan) -> Result<(), String> {
+        self.plan = serde_json::to_string(plan).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
     /// Its plan.
     ///
     /// # Errors
@@ -115,20 +139,36 @@ impl SessionPlan {
         Self { id: format!("{stamp}-{}", &digest[..8]), run, accounts, durability }
     }
 
-    /// What of the plan must be equal for cells to go on from an earlier state: instruments, series, limits, venue. (Not
+    /// What of the plan must be equal for a cell to go on from an earlier state: instruments, series, limits, venue. (Not
     /// the strategies: they start anew with each session.)
-    pub fn fingerprint(&self) -> Digest {
+    pub fn fingerprint(&self, cell: usize) -> Digest {
         // When the session began makes no other cells.
         let of_any_time = |series: &SeriesPlan| SeriesPlan { start: Timestamp::MIN, ..series.clone() };
         let series = self.run.series.iter().map(of_any_time).collect();
-        let run = RunPlan { from: Timestamp::MIN, series, ..self.run.clone() };
-        let follows: Vec<_> = self.accounts.iter().map(|account| &account.instruments).collect();
-        Digest::of_json(&(run, follows))
+        let cells = vec![self.run.cells[cell].clone()];
+        let run = RunPlan {
+            from: Timestamp::MIN,
+            instruments: self.run.instruments.clone(),
+            series,
+            cells,
+            ..self.run
+        };
+        Digest::of_json(&(run, &self.accounts[cell].instruments))
     }
 
-    /// The cell of an account.
+    /// The cells that are not closed.
+    pub fn open_cells(&self) -> impl Iterator<Item = usize> {
+        (0..self.run.cells.len()).filter(|cell| self.accounts[*cell].closed.is_none())
+    }
+
+    /// The cell of an account, one that was closed included.
     pub fn cell_of(&self, account: &str) -> Option<usize> {
         self.run.cells.iter().position(|cell| cell.account.id.as_str() == account)
+    }
+
+    /// The cell of an account that is not closed.
+    pub fn open_cell_of(&self, account: &str) -> Option<usize> {
+        self.cell_of(account).filter(|cell| self.accounts[*cell].closed.is_none())
     }
 
     /// The journal partition of the account of a cell.
@@ -136,9 +176,9 @@ impl SessionPlan {
         partition_of(self.run.cells[cell].account.id.as_str().as_bytes(), partitions)
     }
 
-    /// The cells whose accounts lie in a partition of the journal.
+    /// The open cells whose accounts lie in a partition of the journal.
     pub fn cells_in(&self, partition: u32, partitions: u32) -> Vec<usize> {
-        let cells = 0..self.run.cells.len();
+        let cells = self.open_cells();
         cells.filter(|cell| self.journal_partition(*cell, partitions) == partition).collect()
     }
 

@@ -19,7 +19,7 @@ use tradeflow_model::Timestamp;
 
 use crate::LiveError;
 use crate::chunk::Chunk;
-use crate::commands::CommandMessage;
+use crate::commands::{CommandMessage, WireCommand};
 use crate::host::{CellHost, Handled, Pending, Snapshot, Sources, Turn};
 use crate::journal::Source;
 use crate::node::{CellStatus, CellView};
@@ -443,6 +443,21 @@ impl Handler<Instruct> for CellShell {
         let now = self.shared.clock.now();
         let warm_ups = self.warm_ups.get_or_insert_with(|| WarmUps::new(&self.shared.sources, host.plan()));
         let Instruct { source, message } = instruct;
+        let told = match &message.command {
+            WireCommand::Preview(order) => Some(host.preview(source, &message.id, order, now)),
+            WireCommand::DryRun(strategy) => {
+                Some(Ok(host.dry_run(source, &message.id, strategy, warm_ups, now)))
+            }
+            _ => None,
+        };
+        match told {
+            Some(Ok(reply)) => {
+                self.answers.push(reply);
+                return self.pump(ctx);
+            }
+            Some(Err(error)) => return self.halt(&error.to_string()),
+            None => {}
+        }
         match warm_ups.command(host, &message) {
             Ok((command, history)) => {
                 let command = Box::new(command);

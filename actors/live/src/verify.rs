@@ -1,6 +1,7 @@
 //! Proves that a session was what its journal says: the journal is replayed from the session's opening, and every order,
 //! fill and balance is compared with what the live cells put on the bus.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -12,7 +13,7 @@ use tradeflow_model::{Digest, DigestWriter};
 use crate::LiveError;
 use crate::host::{CellHost, Snapshot, Sources};
 use crate::journal::{Checkpoint, KeyReader, Replay};
-use crate::session::{SessionPlan, SessionRecord, SessionState};
+use crate::session::{AccountPlan, SessionPlan, SessionRecord, SessionState};
 
 /// What came of a verification.
 #[derive(Debug, Clone, Serialize)]
@@ -86,19 +87,47 @@ pub struct Difference {
 /// # Errors
 /// When the session can't be read: its market data has gone, say. (A difference is no error.)
 pub fn verify(sources: &Sources, session: &SessionRecord) -> Result<Verified, LiveError> {
+    verify_watched(sources, session, |_| ControlFlow::Continue(()))
+}
+
+/// As [`verify`]. After each entry of a journal `watch` is told how much of a thousand is done, and may stop it.
+///
+/// # Errors
+/// As [`verify`]; [`LiveError::Stopped`].
+pub fn verify_watched(
+    sources: &Sources,
+    session: &SessionRecord,
+    mut watch: impl FnMut(u64) -> ControlFlow<()>,
+) -> Result<Verified, LiveError> {
     let plan = Arc::new(session.plan().map_err(LiveError::Other)?);
     let mut accounts = Vec::new();
+    let cells = plan.run.cells.len() as u64;
     for cell in 0..plan.run.cells.len() {
-        accounts.push(account(sources, session, &plan, cell)?);
+        let AccountPlan { opened, closed, .. } = &plan.accounts[cell];
+        let was_closed = closed.is_some_and(|at| at <= session.started);
+        // One that was opened just now may not have begun.
+        let not_begun = || match opening(sources, &plan, cell) {
+            Ok(_) => Ok(false),
+            Err(LiveError::NoOpening { .. }) => Ok(true),
+            Err(error) => Err(error),
+        };
+        if was_closed || (opened.is_some() && not_begun()?) {
+            continue;
+        }
+        let before = 1000 * cell as u64;
+        accounts.push(account(sources, session, &plan, cell, &mut |done| watch((before + done) / cells))?);
     }
     let total = |of: fn(&AccountVerdict) -> u64| accounts.iter().map(of).sum();
     let digest = |of: fn(&AccountVerdict) -> Option<Digest>| {
         let mut writer = DigestWriter::new();
+        let mut any = false;
         for account in &accounts {
+            let Some(digest) = of(account) else { continue };
+            any = true;
             writer.text(&account.account);
-            writer.bytes(of(account)?.as_bytes());
+            writer.bytes(digest.as_bytes());
         }
-        Some(writer.finish())
+        any.then(|| writer.finish())
     };
     let (digest_live, digest_replay) = (digest(|a| a.live), digest(|a| a.replay));
     Ok(Verified {
@@ -127,9 +156,7 @@ pub fn opening(
     let account = plan.run.cells[cell].account.id.as_str();
     let key = Snapshot::opening_key(account, &plan.id);
     let snapshot = Snapshot::latest(sources.bus.as_ref(), &sources.topics, sources.partitions, &key)?
-        .ok_or_else(|| {
-            LiveError::Other(format!("session {} has no opening of account {account}", plan.id))
-        })?;
+        .ok_or_else(|| LiveError::NoOpening { session: plan.id.clone(), account: account.to_owned() })?;
     let host =
         CellHost::at_snapshot(plan.clone(), cell, sources.topics.clone(), sources.partitions, &snapshot)?;
     Ok((host, snapshot))
@@ -140,6 +167,7 @@ fn account(
     session: &SessionRecord,
     plan: &Arc<SessionPlan>,
     cell: usize,
+    watch: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<AccountVerdict, LiveError> {
     let (host, snapshot) = opening(sources, plan, cell)?;
     let before = host.cell().paper().counters();
@@ -162,7 +190,12 @@ fn account(
         live: None,
         replay: None,
     };
+    let first = snapshot.journal_next;
     while let Some(step) = replay.step()? {
+        let done = 1000 * step.offset.saturating_sub(first) / end.saturating_sub(first).max(1);
+        if watch(done.min(1000)).is_break() {
+            return Err(LiveError::Stopped);
+        }
         for record in &step.handled.records {
             if verdict.difference.is_none() {
                 verdict.difference = written.compare(record, session)?;

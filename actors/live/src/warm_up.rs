@@ -2,11 +2,13 @@
 //! place in each partition.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tradeflow_actors::cell::{Answer, Command, Refusal};
-use tradeflow_model::Timestamp;
+use tradeflow_actors::strategy::{DryRun, dry_run};
 use tradeflow_model::plan::StrategyPlan;
+use tradeflow_model::{MarketEvent, Timestamp};
 
 use crate::LiveError;
 use crate::chunk::{Chunk, Decoder, MarketTopic};
@@ -27,7 +29,21 @@ pub(crate) struct WarmUps {
     decoder: Decoder,
 }
 
+/// The rows of the past, all series together, in the order of time: a strategy over two sees them as it will live.
+pub(crate) fn events_of(history: &[(HistoryRef, Arc<Vec<Chunk>>)]) -> impl Iterator<Item = MarketEvent> {
+    let mut rows: Vec<_> = history
+        .iter()
+        .flat_map(|(_, chunks)| chunks.iter())
+        .flat_map(|chunk| (0..chunk.columns.len()).map(move |row| (chunk, row)))
+        .collect();
+    rows.sort_by_key(|(chunk, row)| (chunk.columns.ts_event(*row), chunk.series));
+    rows.into_iter().map(|(chunk, row)| chunk.columns.get(row, chunk.series, chunk.instrument))
+}
+
 impl WarmUps {
+    /// Bars that a dry run sees beyond those that make its strategy warm.
+    const DRY_RUN_BARS: u32 = 500;
+
     pub(crate) fn new(sources: &Sources, plan: &Arc<SessionPlan>) -> Self {
         Self {
             market: MarketReader::new(sources.bus.clone(), sources.topics.clone(), sources.archive.clone()),
@@ -56,6 +72,30 @@ impl WarmUps {
         let past =
             past.map_err(|error| Answer::refused(Refusal::Invalid, format!("its warm-up: {error}")))?;
         Ok((command, past))
+    }
+
+    /// What a strategy decides over its latest past, as one that is flat: in words, why not.
+    pub(crate) fn dry_run(&mut self, host: &CellHost, strategy: &StrategyPlan) -> Result<DryRun, String> {
+        // More than it needs to be warm, so that there is something to decide on.
+        let reach = StrategyPlan {
+            warm_up_bars: strategy.warm_up_bars.saturating_add(Self::DRY_RUN_BARS),
+            ..strategy.clone()
+        };
+        let places = host.offered().market.clone();
+        let past = std::thread::scope(|scope| scope.spawn(|| self.past(&places, &reach)).join());
+        let past = past.map_err(|_| "reading its past panicked".to_owned())?.map_err(|e| e.to_string())?;
+        let run = &self.plan.run;
+        let of = |id: &tradeflow_model::SeriesId| (*id, run.series[id.index()].instrument);
+        let series: Vec<_> = strategy.series.iter().map(of).collect();
+        let account = &run.cells[host.index()].account;
+        let instruments = run.instruments.clone().into();
+        // What it breaks is its own: this cell goes on.
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            dry_run(strategy, &series, &instruments, account, events_of(&past))
+        }));
+        decided
+            .map_err(|_| "it panicked; the panic's text is in the log".to_owned())?
+            .map_err(|fault| fault.0)
     }
 
     /// What a strategy needs of the past, up to a cell's places.

@@ -2,14 +2,16 @@
 
 mod kit;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use kit::*;
 use tradeflow_bus::{Bus, Durability, Topics};
+use tradeflow_live::LiveError;
 use tradeflow_live::commands::{WireCommand, WireOrder};
 use tradeflow_live::node::{NodeConfig, sessions};
 use tradeflow_live::outputs::{FillMessage, Reply};
-use tradeflow_live::verify::verify;
+use tradeflow_live::verify::{verify, verify_watched};
 use tradeflow_model::Side;
 
 /// All fills on the bus, decoded.
@@ -71,6 +73,21 @@ fn a_session_trades_on_paper_and_verifies() {
     assert!(verified.fills > 40, "{verified:#?}");
     assert_eq!(verified.fills, fills(&bus).len() as u64);
     assert!(verified.digest_live.is_some());
+    // Whoever watches is told how far it is, and may stop it.
+    let mut told = Vec::new();
+    let watched = verify_watched(&sources, &known[0], |done| {
+        told.push(done);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(watched.unwrap().digest_replay, verified.digest_replay);
+    assert!(told.is_sorted() && told.len() > 10 && told.iter().all(|done| *done <= 1000), "{told:?}");
+    assert!(told.last() > Some(&900), "{told:?}");
+    let mut left = 3;
+    let stopped = verify_watched(&sources, &known[0], |_| {
+        left -= 1;
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(stopped, Err(LiveError::Stopped)) && left == 0, "{stopped:?}");
     // The same market and the same strategy: two accounts of one instrument decide alike.
     assert_eq!(verified.accounts[0].equity, verified.accounts[2].equity);
     assert_ne!(verified.accounts[0].equity, verified.accounts[1].equity);

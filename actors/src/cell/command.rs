@@ -1,7 +1,7 @@
 //! Commands from outside: orders by hand, closing, pausing, the kill switch, and strategies that start and stop.
 
 use serde::{Deserialize, Serialize};
-use tradeflow_model::plan::StrategyPlan;
+use tradeflow_model::plan::{RiskLimits, StrategyPlan};
 use tradeflow_model::{
     InstrumentId, OrderId, Price, Qty, Signal, SignalSide, SignalSource, StrategyIndex, Timestamp,
 };
@@ -52,6 +52,8 @@ pub enum Command {
     /// The kill switch: cancels all orders, closes all positions, and lets only orders pass that reduce, until someone
     /// resumes.
     Kill,
+    /// Other limits of the risk gate, for orders from now on. What is open stays as it is.
+    Limit(RiskLimits),
     /// Start a strategy, or start the one with the same id anew with these parameters.
     Start(Box<StrategyPlan>),
     /// Stop a strategy: its orders are cancelled.
@@ -184,6 +186,10 @@ impl Cell {
                 self.risk.set_mode(TradingMode::Killed);
                 self.flatten(now, &mut ids, out)
             }
+            Command::Limit(limits) => Ok(match self.risk.set_limits(limits) {
+                Ok(()) => Answer::done(Vec::new()),
+                Err(why) => Answer::refused(Refusal::Invalid, why),
+            }),
             Command::Start(plan) => self.start(now, plan, &mut ids, out),
             Command::Stop { id, close } => {
                 let Some(strategy) = self.strategy_index(id).filter(|s| self.slots[s.index()].active) else {

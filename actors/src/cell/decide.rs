@@ -250,27 +250,7 @@ impl Cell {
         out: &mut Outbox<VenueCommand>,
     ) -> Result<Option<DenyReason>, Fault> {
         let order = order_of(strategy, id, request, now);
-        let mut bracket = Vec::new();
-        for (id, kind) in exits.into_iter().zip([
-            request.stop_loss.map(|trigger| OrderKind::Stop { trigger }),
-            request.take_profit.map(|price| OrderKind::Limit { price }),
-        ]) {
-            if let (Some(id), Some(kind)) = (id, kind) {
-                let exit = Order {
-                    id,
-                    side: request.side.opposite(),
-                    kind,
-                    execution: Execution::Continuous,
-                    time_in_force: TimeInForce::Gtc,
-                    reduce_only: true,
-                    post_only: false,
-                    parent: Some(order.id),
-                    oco_group: Some(order.id),
-                    ..order.clone()
-                };
-                bracket.push(exit);
-            }
-        }
+        let bracket = bracket_of(&order, request, exits);
         let last = self.last_price(request.instrument);
         let verdict = std::iter::once(&order)
             .chain(&bracket)
@@ -330,7 +310,34 @@ impl Cell {
     }
 }
 
-fn order_of(strategy: Option<StrategyIndex>, id: OrderId, request: &OrderRequest, now: Timestamp) -> Order {
+/// The exits that a request asks for, under these ids.
+pub(super) fn bracket_of(order: &Order, request: &OrderRequest, exits: [Option<OrderId>; 2]) -> Vec<Order> {
+    let kinds = [
+        request.stop_loss.map(|trigger| OrderKind::Stop { trigger }),
+        request.take_profit.map(|price| OrderKind::Limit { price }),
+    ];
+    let exits = exits.into_iter().zip(kinds).filter_map(|(id, kind)| Some((id?, kind?)));
+    let exit = |(id, kind)| Order {
+        id,
+        side: order.side.opposite(),
+        kind,
+        execution: Execution::Continuous,
+        time_in_force: TimeInForce::Gtc,
+        reduce_only: true,
+        post_only: false,
+        parent: Some(order.id),
+        oco_group: Some(order.id),
+        ..order.clone()
+    };
+    exits.map(exit).collect()
+}
+
+pub(super) fn order_of(
+    strategy: Option<StrategyIndex>,
+    id: OrderId,
+    request: &OrderRequest,
+    now: Timestamp,
+) -> Order {
     Order {
         id,
         instrument: request.instrument,

@@ -8,6 +8,7 @@
 //! | `slots.rs` | strategies that start, stop and fail while the cell runs |
 //! | `timers.rs` | timers of the strategies |
 //! | `equity.rs` | the points of the equity curve |
+//! | `preview.rs` | [`Preview`]: what an order would cost, and whether it would pass |
 //! | `paper.rs` | [`PaperCell`]: a cell and the simulated venue, run to quiescence |
 //!
 //! The cell does not know whether the venue is simulated or real (I1): commands go out, reports come in. Strategies see
@@ -17,16 +18,18 @@ mod command;
 mod decide;
 mod equity;
 mod paper;
+mod preview;
 mod slots;
 mod timers;
 
 pub use command::{Answer, Command, Refusal};
 pub use paper::{PaperCell, matched_series};
+pub use preview::{Cost, Preview};
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tradeflow_model::market::SessionPhase;
-use tradeflow_model::plan::{CellPlan, Containment};
+use tradeflow_model::plan::{CellPlan, Containment, RiskLimits};
 use tradeflow_model::{
     Digest, DigestWriter, Instrument, InstrumentId, MarketEvent, Money, Order, OrderEvent, OrderEventKind,
     Price, SeriesId, Signal, StrategyIndex, Timestamp,
@@ -84,6 +87,7 @@ pub struct Cell {
     slots: Vec<Slot>,
     containment: Option<Containment>,
     account: Account,
+    planned_limits: RiskLimits,
     risk: RiskGate,
     /// Whether [`CellOutput::events`] is filled.
     tells_events: bool,
@@ -161,6 +165,7 @@ impl Cell {
             containment: plan.containment,
             tells_events: false,
             strategies,
+            planned_limits: plan.risk,
             risk: RiskGate::new(&plan.risk, account.equity())?,
             account,
             desk: Desk::new(tables.instruments.len(), count),
@@ -523,13 +528,20 @@ impl Actor for Cell {
             counters: self.counters,
             digest: self.digest.clone(),
         };
-        Ok(seal(&self.fingerprint, &postcard::to_allocvec(&state)?))
+        // Limits follow only where they are not those of the plan, as no snapshot had them before they could be changed.
+        let mut bytes = postcard::to_allocvec(&state)?;
+        if *self.risk.limits() != self.planned_limits {
+            bytes.extend(postcard::to_allocvec(self.risk.limits())?);
+        }
+        Ok(seal(&self.fingerprint, &bytes))
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), Fault> {
-        let state: State = postcard::from_bytes(unseal(&self.fingerprint, snapshot)?)?;
+        let (state, rest): (State, _) = postcard::take_from_bytes(unseal(&self.fingerprint, snapshot)?)?;
+        let limits = if rest.is_empty() { self.planned_limits } else { postcard::from_bytes(rest)? };
         self.account.restore(&state.account)?;
         self.set_slots(state.slots)?;
+        self.risk.set_limits(&limits).map_err(Fault::new)?;
         self.risk.set_state(state.risk);
         self.desk = state.desk;
         self.orders = state.orders;

@@ -107,6 +107,10 @@ impl PaperCell {
         &self.venue
     }
 
+    pub(super) fn venue_mut(&mut self) -> &mut SimVenue {
+        &mut self.venue
+    }
+
     /// What it did so far.
     pub fn counters(&self) -> Counters {
         Counters { fills_over_volume: self.venue.fills_over_volume(), ..*self.cell.counters() }

@@ -46,6 +46,7 @@ pub trait RiskRule: Send {
 
 /// The gate: rules, and what they need to remember.
 pub struct RiskGate {
+    limits: RiskLimits,
     rules: Vec<Box<dyn RiskRule>>,
     state: RiskState,
 }
@@ -77,6 +78,7 @@ impl RiskGate {
     /// When a limit has more decimals than money.
     pub fn new(limits: &RiskLimits, equity: Money) -> Result<Self, Fault> {
         Ok(Self {
+            limits: *limits,
             rules: rules_of(limits).map_err(Fault::new)?,
             state: RiskState { session_equity: equity, peak_equity: equity, mode: TradingMode::Open },
         })
@@ -135,6 +137,21 @@ impl RiskGate {
             rule.check(order, &view)
                 .map_err(|detail| DenyReason::Rule { rule: rule.name().to_owned(), detail })?;
         }
+        Ok(())
+    }
+
+    /// The limits that hold.
+    pub fn limits(&self) -> &RiskLimits {
+        &self.limits
+    }
+
+    /// Puts other limits in their place, for orders from now on. What the account has lost so far counts for them too.
+    ///
+    /// # Errors
+    /// In words, when a limit has more decimals than money; the limits are then as before.
+    pub fn set_limits(&mut self, limits: &RiskLimits) -> Result<(), String> {
+        self.rules = rules_of(limits)?;
+        self.limits = *limits;
         Ok(())
     }
 

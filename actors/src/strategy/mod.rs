@@ -10,6 +10,7 @@
 //! | `context.rs` | [`Context`]: what a strategy sees and can do |
 //! | `define.rs` | [`Define`], [`StrategyKind`]: declaration, parameters, schema |
 //! | `host.rs` | [`StrategyActor`]: the actor around a strategy; warm-up |
+//! | `dry_run.rs` | what a strategy would decide over events of the past |
 //! | `buy_and_hold.rs`, `sma_cross.rs`, … | one strategy each |
 //!
 //! [`Signal`]: tradeflow_model::Signal
@@ -18,6 +19,7 @@ mod buy_and_hold;
 mod context;
 mod define;
 mod direction;
+mod dry_run;
 mod ema_cross;
 mod external;
 mod host;
@@ -28,6 +30,7 @@ mod tick_momentum;
 pub use context::{Context, Intent, View};
 pub use define::{Define, Needs, ParamError, SeriesNeed, Setup, StrategyKind};
 pub use direction::Direction;
+pub use dry_run::{DryRun, dry_run};
 pub use host::{StrategyActor, StrategyEvent, StrategyInput};
 
 use std::sync::OnceLock;

@@ -146,6 +146,27 @@ impl SimVenue {
         }
     }
 
+    /// What an order would be filled at where the market is at `price`, its fee then, and how much of it the account can
+    /// pay for. Nothing changes.
+    ///
+    /// # Errors
+    /// When money can't count it.
+    pub(crate) fn reckon(
+        &mut self,
+        order: &Order,
+        price: Price,
+        liquidity: Liquidity,
+    ) -> Result<(Price, Money, Qty), Fault> {
+        let paid = match liquidity {
+            Liquidity::Maker => price,
+            Liquidity::Taker => self.taker_price(order, price),
+        };
+        let definition = self.state.ledger.instrument(order.instrument);
+        let fee = self.costs[order.instrument.index()].fee(definition, paid, order.qty, liquidity)?;
+        let payable = self.payable(order, price, paid, order.qty, liquidity)?;
+        Ok((paid, fee, payable))
+    }
+
     /// The price a taker pays: slipped, but never beyond the order's limit.
     fn taker_price(&self, order: &Order, price: Price) -> Price {
         let definition = self.state.ledger.instrument(order.instrument);

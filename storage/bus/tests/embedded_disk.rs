@@ -62,14 +62,22 @@ impl Drop for Disk {
 }
 
 fn open(disk: &Disk, reserve: u64) -> Arc<EmbeddedBus> {
-    let options = Options {
+    let options = || Options {
         disk_reserve_bytes: reserve,
         maintenance_every: Duration::from_millis(20),
         segment_bytes: 100_000,
         tail_bytes: 50_000,
         ..Options::default()
     };
-    let bus = EmbeddedBus::open(disk.path().join("bus"), options).expect("it opens");
+    // Another test starts `mount` meanwhile: until that is another program, it has all files of this one open, the lock of
+    // the bus that was closed just now too.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let bus = loop {
+        match EmbeddedBus::open(disk.path().join("bus"), options()) {
+            Err(BusError::Locked { .. }) if Instant::now() < deadline => std::thread::yield_now(),
+            opened => break opened.expect("it opens"),
+        }
+    };
     let spec = |name: &str, kind| TopicSpec { name: Topic::new(name), partitions: 1, kind };
     bus.create(&[spec("log", TopicKind::Log(Retention::default())), spec("table", TopicKind::Table)])
         .expect("created");

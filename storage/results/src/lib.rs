@@ -40,6 +40,6 @@ pub use compare::{Comparison, Difference};
 pub use error::ResultsError;
 pub use parquet::ParquetRuns;
 pub use query::{GroupBy, GroupQuery, Metric, RowQuery, RunFilter, RunQuery, SortKey};
-pub use queue::{Outcome, Skipped, Synced, UploadQueue};
+pub use queue::{Outcome, Pending, Skipped, Synced, UploadQueue};
 pub use rows::{EquityPoint, Fill, GroupStatistics, Order, Page, Run, RunStrategy, Trade, Utc};
 pub use store::RunStore;

@@ -27,7 +27,7 @@ enum Record {
 }
 
 /// A run that is not uploaded, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// The run.
     pub run: String,
@@ -47,7 +47,7 @@ pub enum Outcome {
 }
 
 /// What came of a whole queue.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Synced {
     /// Runs that were uploaded, or found to be there.
     pub uploaded: u64,
@@ -55,6 +55,15 @@ pub struct Synced {
     pub set_aside: Vec<Skipped>,
     /// Runs that the server refused; they are tried again next time.
     pub waiting: Vec<Skipped>,
+}
+
+/// What a queue holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Runs that are on disk and not there.
+    pub runs: Vec<String>,
+    /// Runs that are set aside.
+    pub set_aside: Vec<Skipped>,
 }
 
 /// The queue of a folder of runs towards one database.
@@ -120,24 +129,37 @@ impl UploadQueue {
         Ok(waiting)
     }
 
+    /// What [`Self::sync`] would upload, and what is set aside. Looks at the disk alone.
+    ///
+    /// # Errors
+    /// When the folder of the runs can't be listed.
+    pub fn pending(&self) -> Result<Pending, ResultsError> {
+        Ok(self.pending_of(folder::runs_in(&self.root)?.into_keys().collect()))
+    }
+
+    fn pending_of(&self, runs: Vec<String>) -> Pending {
+        let mut pending = Pending::default();
+        for run in runs {
+            match (self.record(&run), Stamp::of_folder(&self.root.join(&run))) {
+                (Some(Record::Uploaded { stamp }), Some(now)) if stamp == now => {}
+                (Some(Record::SetAside { stamp, reason }), now) if stamp == now => {
+                    pending.set_aside.push(Skipped { run, reason });
+                }
+                // Noted before its folder is there: it still runs, or it failed.
+                (Some(Record::Waiting { .. }), None) => {}
+                _ => pending.runs.push(run),
+            }
+        }
+        pending
+    }
+
     async fn upload_all(
         &self,
         runs: Vec<String>,
         mut progress: impl FnMut(&str, &Outcome),
     ) -> Result<Synced, ResultsError> {
-        let mut synced = Synced::default();
-        let mut left = Vec::new();
-        for run in runs {
-            match (self.record(&run), Stamp::of_folder(&self.root.join(&run))) {
-                (Some(Record::Uploaded { stamp }), Some(now)) if stamp == now => {}
-                (Some(Record::SetAside { stamp, reason }), now) if stamp == now => {
-                    synced.set_aside.push(Skipped { run, reason });
-                }
-                // Noted before its folder is there: it still runs, or it failed.
-                (Some(Record::Waiting { .. }), None) => {}
-                _ => left.push(run),
-            }
-        }
+        let Pending { runs: left, set_aside } = self.pending_of(runs);
+        let mut synced = Synced { set_aside, ..Synced::default() };
         if left.is_empty() {
             return Ok(synced);
         }

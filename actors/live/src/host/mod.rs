@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `mod.rs` | [`CellHost`]: pending inputs, entries, handling, outputs |
 //! | `snapshot.rs` | [`Snapshot`]: a cell and its places, as it stands in the snapshots table |
+//! | `questions.rs` | what an order would come to, what a strategy wants |
 //! | `recover.rs` | a host from snapshot and journal |
 //!
 //! A driver (the actix shell, the simulation, a test) does, again and again: offer what came; take a turn and handle it;
 //! have its entry and all that came of it written in one append, which is on the bus whole or not at all; and only when
 //! it is there, tell anyone. A driver whose append fails throws the host away: it has seen what is in no journal.
 
+mod questions;
 mod recover;
 mod snapshot;
 
@@ -20,7 +22,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tradeflow_actors::cell::{Answer, Command};
+use tradeflow_actors::cell::{Answer, Command, Refusal};
 use tradeflow_actors::output::CellOutput;
 use tradeflow_bus::{NewRecord, Topics, partition_of};
 use tradeflow_model::{InstrumentId, Signal, Timestamp};
@@ -32,6 +34,7 @@ use crate::history::HistoryRef;
 use crate::journal::{Checkpoint, Entry, Input, Source};
 use crate::outputs::Outputs;
 use crate::session::SessionPlan;
+use crate::warm_up::events_of;
 
 /// What waits to be journaled and handled.
 #[derive(Debug, Clone)]
@@ -395,7 +398,7 @@ impl CellHost {
             Pending::Command { now, id, command, history, .. } => {
                 if self.recent.contains(id) {
                     let why = format!("command {id} was there before");
-                    let answer = Answer::refused(tradeflow_actors::cell::Refusal::Duplicate, why);
+                    let answer = Answer::refused(Refusal::Duplicate, why);
                     return Ok(Some((id.clone(), *now, answer)));
                 }
                 if self.recent.len() >= Self::RECENT_MAX {
@@ -420,15 +423,7 @@ impl CellHost {
         let account = &self.plan.run.cells[self.index].account.id;
         self.strategies = self.cell.paper().cell().strategies().map(|(plan, ..)| plan.id.clone()).collect();
         let Some(index) = self.cell.paper().cell().strategy_index(&plan.id) else { return Ok(()) };
-        // All series together, in the order of time: a strategy over two sees them as it will live.
-        let mut rows: Vec<_> = history
-            .iter()
-            .flat_map(|(_, chunks)| chunks.iter())
-            .flat_map(|chunk| (0..chunk.columns.len()).map(move |row| (chunk, row)))
-            .collect();
-        rows.sort_by_key(|(chunk, row)| (chunk.columns.ts_event(*row), chunk.series));
-        for (chunk, row) in rows {
-            let event = chunk.columns.get(row, chunk.series, chunk.instrument);
+        for event in events_of(history) {
             self.cell.paper_mut().warm_up(index, &event).map_err(|fault| LiveError::cell(account, fault))?;
         }
         Ok(())

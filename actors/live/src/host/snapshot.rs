@@ -43,7 +43,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The version that is written.
-    pub const VERSION: u16 = 1;
+    pub const VERSION: u16 = 2;
 
     /// From its bytes.
     ///
@@ -104,7 +104,7 @@ impl CellHost {
             v: Snapshot::VERSION,
             account: self.account().to_owned(),
             session: self.plan.id.clone(),
-            fingerprint: self.plan.fingerprint(),
+            fingerprint: self.plan.fingerprint(self.index),
             seq: self.seq,
             journal_next: self.journal_next,
             outputs: self.outputs,
@@ -126,7 +126,8 @@ impl CellHost {
         partitions: u32,
         snapshot: &Snapshot,
     ) -> Result<Self, LiveError> {
-        if snapshot.fingerprint != plan.fingerprint() {
+        // Version 1 was of all cells together; what is of this one, the cell knows itself by.
+        if snapshot.v >= 2 && snapshot.fingerprint != plan.fingerprint(index) {
             return Err(LiveError::Cell {
                 account: snapshot.account.clone(),
                 why: format!(

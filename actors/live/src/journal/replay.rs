@@ -22,6 +22,8 @@ pub struct Replay {
 /// An entry that was replayed.
 #[derive(Debug)]
 pub struct Step {
+    /// Where the entry lies in the journal.
+    pub offset: u64,
     /// What came of it.
     pub handled: Handled,
     /// For a checkpoint: as it was written, and as the replay stands.
@@ -89,7 +91,7 @@ impl Replay {
             self.host.passed(entry.seq);
             self.host.written(offset, None, None);
             let checkpoint = Some(((**written).clone(), ours));
-            return Ok(Some(Step { handled: Handled::default(), checkpoint }));
+            return Ok(Some(Step { offset, handled: Handled::default(), checkpoint }));
         }
         let inputs = self.resolve(&entry)?;
         let handled = self.host.handle(&Turn::of(entry.seq, inputs))?;
@@ -97,7 +99,7 @@ impl Replay {
         for input in &entry.inputs {
             self.host.pass(input);
         }
-        Ok(Some(Step { handled, checkpoint: None }))
+        Ok(Some(Step { offset, handled, checkpoint: None }))
     }
 
     /// The inputs of an entry with the market data that it refers to.

@@ -30,9 +30,15 @@ pub(super) fn bring_up(
         return recover(sources, plan, cell);
     }
     let partition = plan.journal_partition(cell, partitions);
-    let from = last.as_ref().map_or(0, |snapshot| snapshot.places.commands);
+    let first_time = plan.accounts[cell].opened.filter(|_| last.is_none());
+    let opened_account = first_time.filter(|account| account.at >= opened.record.started);
+    let first_command = first_time.map_or(0, |account| account.commands_from);
+    let from = last.as_ref().map_or(first_command, |snapshot| snapshot.places.commands);
+    let commands = sources.bus.bounds(&topics.commands, partition)?;
     let mut places = Places {
-        commands: sources.bus.bounds(&topics.commands, partition)?.end,
+        // Whoever opened the account may have told it something already.
+        commands: opened_account
+            .map_or(commands.end, |account| account.commands_from.clamp(commands.start, commands.end)),
         signals: sources.bus.bounds(&topics.signals, partition)?.end,
         ..Places::default()
     };
@@ -56,7 +62,9 @@ pub(super) fn bring_up(
     let snapshot = host.snapshot()?;
     let mut first =
         vec![opening(shared, &snapshot, now), snapshot.record(topics, partitions, account.to_owned(), now)];
-    first.extend(refuse_missed(shared, &mut host, (partition, from), now)?);
+    if opened_account.is_none() {
+        first.extend(refuse_missed(shared, &mut host, (partition, from), now)?);
+    }
     let mut warm_ups = WarmUps::new(sources, plan);
     for strategy in &plan.accounts[cell].strategies {
         let history = warm_ups.past(&host.offered().market, strategy)?;

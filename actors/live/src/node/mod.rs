@@ -9,9 +9,11 @@
 //! | `owner.rs` | the thread that owns accounts: takes them over, lets them go |
 //! | `stepped.rs` | [`SteppedNode`]: the same on the caller's thread, for the simulation |
 //! | `bring_up.rs` | a cell from snapshot and journal, or at the start of its session |
+//! | `accounts.rs` | accounts that are opened and closed while a session runs |
 //! | `open.rs` | finds the session that is open, or opens one |
 //! | `status.rs` | what can be seen of cells and node |
 
+mod accounts;
 mod arbiters;
 mod bring_up;
 mod merge;
@@ -21,18 +23,21 @@ mod reader;
 mod status;
 mod stepped;
 
-pub use open::{Opened, open_session, sessions};
+pub use accounts::AccountError;
+pub use open::{Opened, open_session, session, sessions};
 pub use status::{BusView, CellStatus, CellView, NodeView, Percentiles, PositionView, StrategyView};
 pub use stepped::{Closing, SteppedNode};
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tradeflow_bus::{Clock, Durability, NewRecord, partition_of};
+use tradeflow_model::InstrumentId;
+use tradeflow_model::plan::CellPlan;
 
 use crate::LiveError;
 use crate::commands::{CommandMessage, WireCommand};
@@ -95,11 +100,16 @@ impl NodeConfig {
 enum Control {
     /// Stop: close all cells; end the session where no other node goes on with it.
     Stop,
+    /// The session's record was changed: look at it.
+    Changed,
 }
+
+/// The plan of the session, with the accounts that it has now.
+type CurrentPlan = Arc<RwLock<Arc<SessionPlan>>>;
 
 /// A running node.
 pub struct Node {
-    plan: Arc<SessionPlan>,
+    plan: CurrentPlan,
     sources: Sources,
     clock: Arc<dyn Clock>,
     cells: Arc<Mutex<Vec<Arc<CellStatus>>>>,
@@ -141,21 +151,54 @@ impl Node {
         opened: Opened,
         config: NodeConfig,
     ) -> Result<Self, LiveError> {
-        let plan = opened.plan.clone();
+        let plan = CurrentPlan::new(RwLock::new(opened.plan.clone()));
         let cells = Arc::new(Mutex::new(Vec::new()));
         let ready = Arc::new(AtomicBool::new(false));
         let shared = Arc::new(config.shared(&sources, &clock));
         let lag = Lag::default();
         let (control, commands): (Sender<Control>, Receiver<Control>) = channel();
-        let owner = Owner::new(opened, shared, config, cells.clone(), ready.clone(), lag.0.clone())?;
+        let owner =
+            Owner::new(opened, shared, config, (plan.clone(), cells.clone()), ready.clone(), lag.0.clone())?;
         let thread = std::thread::Builder::new().name("owner".into()).spawn(move || owner.run(&commands));
         let thread = thread.map_err(|error| LiveError::Other(format!("the owner's thread: {error}")))?;
         Ok(Self { plan, sources, clock, cells, control, owner: Mutex::new(Some(thread)), ready, lag })
     }
 
-    /// The session.
-    pub fn plan(&self) -> &Arc<SessionPlan> {
-        &self.plan
+    /// The session, with the accounts that it has now.
+    pub fn plan(&self) -> Arc<SessionPlan> {
+        self.plan.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens an account while the session runs; its cell comes up on the node that its name falls to. Commands to it may
+    /// be sent at once.
+    ///
+    /// # Errors
+    /// When there is or was an account of this name, or the session's record can't be written.
+    pub fn open_account(&self, cell: &CellPlan, instruments: &[InstrumentId]) -> Result<(), AccountError> {
+        accounts::open_account(&self.sources, &self.plan().id, cell, instruments, self.clock.now())?;
+        self.look_at_accounts();
+        Ok(())
+    }
+
+    /// Closes an account that was opened while a session ran; one of the configuration is not. Its orders and positions
+    /// should be none by then: they are left as they are.
+    ///
+    /// # Errors
+    /// When there is no such account, or the session's record can't be written.
+    pub fn close_account(&self, account: &str) -> Result<(), AccountError> {
+        accounts::close_account(&self.sources, &self.plan().id, account, self.clock.now())?;
+        self.look_at_accounts();
+        Ok(())
+    }
+
+    /// Has the owner look at the session's record; the plan is shown at once.
+    fn look_at_accounts(&self) {
+        let read = accounts::read(&self.sources, &self.plan().id)
+            .and_then(|(_, record)| record.plan().map_err(LiveError::Other));
+        if let Ok(plan) = read {
+            *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+        }
+        let _ = self.control.send(Control::Changed); // an owner that has ended brings nothing up
     }
 
     /// How far its cells are behind the bus.
@@ -177,7 +220,7 @@ impl Node {
     pub fn view(&self) -> NodeView {
         let cells = self.cells.lock().map(|cells| cells.clone()).unwrap_or_default();
         NodeView {
-            session: self.plan.id.clone(),
+            session: self.plan().id.clone(),
             ready: self.is_ready(),
             cells: cells.iter().map(|cell| cell.view()).collect(),
         }

@@ -7,9 +7,10 @@ use tradeflow_bus::{Bus, BusError, Durability, Exclusive, NewRecord, Topics};
 use tradeflow_model::Timestamp;
 use tradeflow_model::time::NANOS_PER_SEC;
 
+use super::accounts::read;
 use crate::LiveError;
 use crate::host::Sources;
-use crate::session::{AccountPlan, SessionPlan, SessionRecord, SessionState};
+use crate::session::{SessionPlan, SessionRecord, SessionState};
 
 /// How often a node tries to open a session when others write sessions at the same time.
 const OPEN_TRIES: usize = 8;
@@ -43,6 +44,16 @@ pub fn sessions(bus: &dyn Bus, topics: &Topics) -> Result<Vec<SessionRecord>, Li
     Ok(sessions)
 }
 
+/// A session by its id; none where there is no such.
+///
+/// # Errors
+/// When it can't be read.
+pub fn session(bus: &dyn Bus, topics: &Topics, id: &str) -> Result<Option<SessionRecord>, LiveError> {
+    let found = bus.latest(&topics.sessions, 0, id.as_bytes())?.and_then(|stored| stored.value);
+    let read = found.map(|value| SessionRecord::decode(&value)).transpose();
+    read.map_err(|error| LiveError::Record { place: topics.sessions.to_string(), why: error.to_string() })
+}
+
 /// The record of a session, to be written.
 pub(crate) fn session_record(topics: &Topics, session: &SessionRecord, now: Timestamp) -> NewRecord {
     NewRecord {
@@ -73,6 +84,8 @@ pub(super) fn close_session(
     session: &SessionRecord,
     now: Timestamp,
 ) -> Result<(), LiveError> {
+    // As it is now: accounts may have been opened since this node looked last.
+    let (_, session) = read(sources, &session.id)?;
     let closed = SessionRecord {
         state: SessionState::Closed,
         ended: Some(now.max(session.started)),
@@ -121,39 +134,73 @@ pub fn open_session(sources: &Sources, wanted: &SessionPlan, now: Timestamp) -> 
     try_open(sources, wanted, now)
 }
 
+/// Adds the accounts that were opened while the last session ran to those of the configuration, of which those that were
+/// there must be as they were. Gives the cells of `wanted` that the last session did not have.
+fn add_opened(wanted: &mut SessionPlan, last: &SessionPlan, session: &str) -> Result<Vec<usize>, LiveError> {
+    let other = |what: &str| {
+        LiveError::Other(format!(
+            "{what} of session {session} are not those of the configuration, which may add accounts but change nothing of \
+             those that are there: restore it, or use another data folder (or topic prefix)"
+        ))
+    };
+    let market = |plan: &SessionPlan| {
+        let series: Vec<_> = plan.run.series.iter().map(|series| (series.instrument, series.kind)).collect();
+        (plan.run.instruments.clone(), series)
+    };
+    if market(wanted) != market(last) {
+        return Err(other("instruments and their data"));
+    }
+    let configured = 0..wanted.run.cells.len();
+    for (index, cell) in last.run.cells.iter().enumerate() {
+        let account = &cell.account.id;
+        let known = wanted.cell_of(account.as_str());
+        if known.is_none() && last.accounts[index].opened.is_some() {
+            wanted.run.cells.push(cell.clone());
+            wanted.accounts.push(last.accounts[index].clone());
+        } else if known.is_none_or(|known| last.fingerprint(index) != wanted.fingerprint(known)) {
+            return Err(other(&format!("instruments, limits or venue of account {account}")));
+        }
+    }
+    Ok(configured
+        .filter(|cell| last.cell_of(wanted.run.cells[*cell].account.id.as_str()).is_none())
+        .collect())
+}
+
 fn try_open(sources: &Sources, wanted: &SessionPlan, now: Timestamp) -> Result<Opened, LiveError> {
     let topics = &sources.topics;
+    let mut wanted = wanted.clone();
     // One at a time: whoever comes second finds what the first has written.
     let mut writer = sources.bus.claim(&topics.sessions, 0, Durability::Process)?;
     let known = sessions(sources.bus.as_ref(), topics)?;
     let last = known.last();
     if let Some(last) = last {
         let plan = last.plan().map_err(LiveError::Other)?;
-        if plan.fingerprint() != wanted.fingerprint() {
-            return Err(LiveError::Other(format!(
-                "the accounts here are those of session {} with other instruments, series, limits or venue: restore that \
-                 configuration, or use another data folder (or topic prefix)",
-                last.id
-            )));
-        }
+        let new = add_opened(&mut wanted, &plan, &last.id)?;
         if last.state == SessionState::Open {
-            return Ok(Opened { plan: Arc::new(plan), record: last.clone(), resumed: true });
+            let (mut plan, mut record) = (plan, last.clone());
+            for cell in &new {
+                plan.run.cells.push(wanted.run.cells[*cell].clone());
+                plan.accounts.push(wanted.accounts[*cell].clone());
+                record.journal_from.extend([journal_end(sources, &plan, plan.run.cells.len() - 1)?]);
+            }
+            if !new.is_empty() {
+                record.set_plan(&plan).map_err(LiveError::Other)?;
+                writer.append(vec![session_record(topics, &record, now)]).wait()?;
+            }
+            return Ok(Opened { plan: Arc::new(plan), record, resumed: true });
         }
     }
     // Sessions follow one another by their start, and are named by its second: also when the clock was set back.
     let now = last.map_or(now, |last| now.max(last.started.saturating_add(NANOS_PER_SEC)));
     // Cells are restored into cells of the same plan: trading began when the first session did.
-    let mut run = wanted.run.clone();
+    let mut run = wanted.run;
     if let Some(first) = last {
         run.from = first.plan().map_err(LiveError::Other)?.run.from;
     }
-    let accounts: Vec<AccountPlan> = wanted.accounts.clone();
-    let plan = SessionPlan::new(run, accounts, wanted.durability, now);
+    let plan = SessionPlan::new(run, wanted.accounts, wanted.durability, now);
     let mut journal_from = BTreeMap::new();
-    for (index, cell) in plan.run.cells.iter().enumerate() {
-        let partition = plan.journal_partition(index, sources.partitions);
-        let end = sources.bus.bounds(&topics.journal, partition)?.end;
-        journal_from.insert(cell.account.id.to_string(), end);
+    for cell in 0..plan.run.cells.len() {
+        journal_from.extend([journal_end(sources, &plan, cell)?]);
     }
     let record = SessionRecord {
         v: SessionRecord::VERSION,
@@ -167,4 +214,11 @@ fn try_open(sources: &Sources, wanted: &SessionPlan, now: Timestamp) -> Result<O
     };
     writer.append(vec![session_record(topics, &record, now)]).wait()?;
     Ok(Opened { plan: Arc::new(plan), record, resumed: false })
+}
+
+/// An account, and the end of its journal.
+fn journal_end(sources: &Sources, plan: &SessionPlan, cell: usize) -> Result<(String, u64), LiveError> {
+    let partition = plan.journal_partition(cell, sources.partitions);
+    let end = sources.bus.bounds(&sources.topics.journal, partition)?.end;
+    Ok((plan.run.cells[cell].account.id.to_string(), end))
 }

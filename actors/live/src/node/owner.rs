@@ -1,20 +1,21 @@
 //! The thread that owns accounts: as the group assigns partitions of the journal, their cells are rebuilt here or let go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr};
 use tradeflow_bus::{BusError, GroupEvent, Membership};
 
+use super::accounts::Watched;
 use super::arbiters::Arbiters;
 use super::bring_up::bring_up;
 use super::open::{begin_close, close_session, still_open};
 use super::reader::{BusReader, Feed, ReaderStatus};
-use super::{CellStatus, Control, NodeConfig, Opened};
+use super::{CellStatus, Control, CurrentPlan, NodeConfig, Opened};
 use crate::LiveError;
 use crate::shell::{CellShell, Close, Shared, Writer};
 
@@ -22,6 +23,7 @@ pub(crate) struct Owner {
     opened: Opened,
     shared: Arc<Shared>,
     config: NodeConfig,
+    plan: CurrentPlan,
     cells: Arc<Mutex<Vec<Arc<CellStatus>>>>,
     ready: Arc<AtomicBool>,
     arbiters: Arbiters,
@@ -29,18 +31,25 @@ pub(crate) struct Owner {
     reader: JoinHandle<Result<(), LiveError>>,
     writers: BTreeMap<u32, Writer>,
     shells: BTreeMap<usize, Addr<CellShell>>,
+    /// The partitions that are this node's.
+    owned: BTreeSet<u32>,
+    /// Cells of theirs that are up, or could not be brought up.
+    tried: BTreeSet<usize>,
+    watched: Watched,
     halted: bool,
 }
 
 impl Owner {
     /// How long a cell may take to write its last checkpoint.
     const CLOSE_PATIENCE: Duration = Duration::from_secs(30);
+    /// How often it looks for accounts that another node opened or closed.
+    const LOOK_EVERY: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(
         opened: Opened,
         shared: Arc<Shared>,
         config: NodeConfig,
-        cells: Arc<Mutex<Vec<Arc<CellStatus>>>>,
+        (plan, cells): (CurrentPlan, Arc<Mutex<Vec<Arc<CellStatus>>>>),
         ready: Arc<AtomicBool>,
         status: Arc<ReaderStatus>,
     ) -> Result<Self, LiveError> {
@@ -53,6 +62,7 @@ impl Owner {
             opened,
             shared,
             config,
+            plan,
             cells,
             ready,
             arbiters,
@@ -60,6 +70,9 @@ impl Owner {
             reader,
             writers: BTreeMap::new(),
             shells: BTreeMap::new(),
+            owned: BTreeSet::new(),
+            tried: BTreeSet::new(),
+            watched: Watched::new(),
             halted: false,
         })
     }
@@ -85,9 +98,15 @@ impl Owner {
         membership: &mut dyn Membership,
         control: &Receiver<Control>,
     ) -> Result<(), LiveError> {
+        let mut looked = Instant::now();
         loop {
             match control.try_recv() {
                 Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+                Ok(Control::Changed) => self.look_at_accounts()?,
+                Err(TryRecvError::Empty) if looked.elapsed() >= Self::LOOK_EVERY => {
+                    looked = Instant::now();
+                    self.look_at_accounts()?;
+                }
                 Err(TryRecvError::Empty) => {}
             }
             if self.reader.is_finished() {
@@ -110,17 +129,26 @@ impl Owner {
     }
 
     fn take_over(&mut self, partitions: &[u32]) -> Result<(), LiveError> {
+        self.owned.extend(partitions);
         let (sources, plan) = (&self.shared.sources, &self.opened.plan);
         let mut cells = Vec::new();
         for partition in partitions {
-            let of_partition = plan.cells_in(*partition, sources.partitions);
-            if of_partition.is_empty() || self.writers.contains_key(partition) {
+            let mut of_partition = plan.cells_in(*partition, sources.partitions);
+            of_partition.retain(|cell| !self.tried.contains(cell));
+            if of_partition.is_empty() {
                 continue;
             }
-            // Fences whoever had it: nothing can be written behind what is read now.
-            let writer = sources.bus.claim(&sources.topics.journal, *partition, plan.durability)?;
-            let writer: Writer = Arc::new(Mutex::new(writer));
-            self.writers.insert(*partition, writer.clone());
+            let writer = match self.writers.get(partition) {
+                Some(writer) => writer.clone(),
+                // Fences whoever had it: nothing can be written behind what is read now.
+                None => {
+                    let writer = sources.bus.claim(&sources.topics.journal, *partition, plan.durability)?;
+                    let writer: Writer = Arc::new(Mutex::new(writer));
+                    self.writers.insert(*partition, writer.clone());
+                    writer
+                }
+            };
+            self.tried.extend(&of_partition);
             cells.extend(of_partition.into_iter().map(|cell| (cell, writer.clone())));
         }
         if !cells.is_empty() {
@@ -163,9 +191,37 @@ impl Owner {
         Ok(())
     }
 
+    /// Brings up and closes the cells of accounts that were opened and closed since.
+    fn look_at_accounts(&mut self) -> Result<(), LiveError> {
+        let changed = match self.watched.changed(&self.shared.sources, &self.opened.plan.id) {
+            Err(LiveError::Bus(error @ BusError::Unavailable { .. })) => {
+                tracing::warn!(%error, "the session's record; trying again");
+                return Ok(());
+            }
+            changed => changed?,
+        };
+        let Some((record, plan)) = changed else { return Ok(()) };
+        if plan == self.opened.plan {
+            return Ok(());
+        }
+        self.opened = Opened { plan: plan.clone(), record, resumed: self.opened.resumed };
+        let _ = self.feeds.send(Feed::Plan(plan.clone()));
+        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = plan.clone();
+        for cell in self.shells.keys().copied().collect::<Vec<_>>() {
+            if plan.accounts[cell].closed.is_some() {
+                self.close(cell, true)?;
+                tracing::info!(account = %plan.run.cells[cell].account.id, "the account was closed");
+            }
+        }
+        let owned: Vec<_> = self.owned.iter().copied().collect();
+        self.take_over(&owned)
+    }
+
     fn let_go(&mut self, partitions: &[u32], orderly: bool) -> Result<(), LiveError> {
         for partition in partitions {
+            self.owned.remove(partition);
             for cell in self.opened.plan.cells_in(*partition, self.shared.sources.partitions) {
+                self.tried.remove(&cell);
                 let closed = self.close(cell, false);
                 if orderly {
                     closed?;
@@ -195,7 +251,7 @@ impl Owner {
     }
 
     fn close_all(&mut self) -> Result<(), LiveError> {
-        let all = self.shells.len() == self.opened.plan.run.cells.len() && !self.halted;
+        let all = self.shells.len() == self.opened.plan.open_cells().count() && !self.halted;
         let sources = &self.shared.sources;
         let end = if all { Some(begin_close(sources)?) } else { None };
         let mut first = Ok(());

@@ -28,6 +28,8 @@ use crate::shell::{CellShell, Deliver, Instruct, Shared, Tick};
 pub(crate) enum Feed {
     /// A cell joins, from these places on.
     Add { cell: usize, address: Addr<CellShell>, status: Arc<CellStatus>, places: Places },
+    /// The session has other accounts.
+    Plan(Arc<SessionPlan>),
     /// A cell leaves: when the channel answers, nothing more is sent to it.
     Remove { cell: usize, gone: std::sync::mpsc::SyncSender<()> },
     /// The end.
@@ -108,6 +110,7 @@ impl BusReader {
                     Ok(Feed::Add { cell, address, status, places }) => {
                         self.add(cell, Reached { address, status }, &places)?;
                     }
+                    Ok(Feed::Plan(plan)) => self.plan = plan,
                     Ok(Feed::Remove { cell, gone }) => {
                         self.remove(cell);
                         let _ = gone.send(());

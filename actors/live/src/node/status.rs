@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tradeflow_actors::risk::TradingMode;
 use tradeflow_model::OrderEventKind;
 use tradeflow_model::order::DenyReason;
+use tradeflow_model::plan::RiskLimits;
 
 use crate::host::{CellHost, Handled};
 
@@ -46,6 +47,9 @@ pub struct CellView {
     /// Why it is halted; none while it works.
     pub halted: Option<String>,
     pub mode: TradingMode,
+    /// The limits of its risk gate.
+    #[serde(default)]
+    pub limits: RiskLimits,
     pub currency: String,
     pub equity: String,
     pub cash: String,
@@ -335,6 +339,7 @@ impl CellStatus {
             account: self.account.clone(),
             halted: None,
             mode: cell.risk().mode(),
+            limits: *cell.risk().limits(),
             currency: cell.account().spec().currency.to_string(),
             equity: ledger.equity().to_string(),
             cash: ledger.cash().to_string(),

@@ -92,7 +92,8 @@ pub fn plan(symbols: &[&str], accounts: usize) -> SessionPlan {
         seed: 1,
     };
     let follows = |index: usize| InstrumentId((index % symbols.len()) as u32);
-    let empty = (0..accounts).map(|i| AccountPlan { instruments: vec![follows(i)], strategies: Vec::new() });
+    let empty =
+        (0..accounts).map(|i| AccountPlan { instruments: vec![follows(i)], ..AccountPlan::default() });
     let mut plan = SessionPlan::new(run, empty.collect(), Durability::Process, start());
     for index in 0..accounts {
         let strategy = sma(&plan, follows(index), 3, 8);

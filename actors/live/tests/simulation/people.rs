@@ -5,6 +5,7 @@ use tradeflow_bus::record::decode;
 use tradeflow_bus::{NewRecord, Topics, partition_of};
 use tradeflow_live::commands::{CommandMessage, WireCommand, WireOrder};
 use tradeflow_live::outputs::OrderMessage;
+use tradeflow_model::plan::RiskLimits;
 use tradeflow_model::{Side, TimeInForce, Timestamp};
 
 use crate::dice::Dice;
@@ -97,6 +98,10 @@ impl People {
                 let id = format!("s{}", self.dice.below(3));
                 WireCommand::Start(strategy(&mut self.dice, market, &id, self.panic))
             }
+            28 => WireCommand::Limit(RiskLimits {
+                open_orders_max: self.dice.chance(500).then(|| self.dice.between(1, 6) as u32),
+                ..RiskLimits::default()
+            }),
             _ => WireCommand::Stop { id: format!("s{}", self.dice.below(3)), close: self.dice.chance(500) },
         }
     }

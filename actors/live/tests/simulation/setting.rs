@@ -130,7 +130,7 @@ pub fn plan(dice: &mut Dice, from: Timestamp, panic: u64) -> SessionPlan {
     };
     let accounts = ACCOUNTS.iter().map(|(follows, _)| AccountPlan {
         instruments: follows.iter().map(|index| InstrumentId(*index)).collect(),
-        strategies: Vec::new(),
+        ..AccountPlan::default()
     });
     let durability = if dice.chance(500) { Durability::Power } else { Durability::Process };
     let mut plan = SessionPlan::new(run, accounts.collect(), durability, from);

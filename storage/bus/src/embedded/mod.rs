@@ -40,6 +40,7 @@ mod wal;
 mod write;
 
 pub use options::Options;
+pub use tables::background;
 
 use std::path::Path;
 use std::sync::Arc;

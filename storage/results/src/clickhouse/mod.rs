@@ -16,26 +16,31 @@ mod queries;
 mod upload;
 mod url;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::clickhouse::query::Query;
 use ::clickhouse::{Client, Compression};
 use polars_core::prelude::*;
 use polars_io::prelude::*;
+use tokio::sync::OnceCell;
 
 use crate::{ResultsError, frame};
 
 pub use self::upload::Uploaded;
 pub use self::url::ClickHouseUrl;
 
-/// How long the server may take over one statement.
+/// How long the server may take over one statement, where nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A connection to ClickHouse, with the schema in place. Cheap to clone.
+/// A connection to ClickHouse. Cheap to clone; clones are one connection.
 #[derive(Clone)]
 pub struct ClickHouseRuns {
     url: ClickHouseUrl,
     client: Client,
+    patience: Duration,
+    /// Whether the schema is in place.
+    ready: Arc<OnceCell<()>>,
 }
 
 impl ClickHouseRuns {
@@ -44,6 +49,13 @@ impl ClickHouseRuns {
     /// # Errors
     /// [`ResultsError::Unavailable`] when the server does not answer, [`ResultsError::Server`] when it refuses.
     pub async fn open(url: &ClickHouseUrl) -> Result<Self, ResultsError> {
+        let runs = Self::at(url, PATIENCE);
+        runs.ready().await?;
+        Ok(runs)
+    }
+
+    /// Connects with the first question, so the server need not be there yet. Each statement may take so long.
+    pub fn at(url: &ClickHouseUrl, patience: Duration) -> Self {
         let mut client = Client::default().with_url(&url.server).with_compression(Compression::None);
         if !url.user.is_empty() {
             client = client.with_user(&url.user);
@@ -54,9 +66,20 @@ impl ClickHouseRuns {
         let client = client
             .with_setting("output_format_parquet_string_as_string", "1")
             .with_setting("output_format_parquet_compression_method", "zstd");
-        let runs = Self { url: url.clone(), client };
-        migrations::apply(&runs).await?;
-        Ok(runs)
+        Self { url: url.clone(), client, patience, ready: Arc::default() }
+    }
+
+    /// Asks whether the server answers, and brings the schema up to date if that was not done.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn ping(&self) -> Result<(), ResultsError> {
+        self.ready().await?;
+        self.frame(self.without_database("SELECT toUInt64(1) AS one")).await.map(drop)
+    }
+
+    async fn ready(&self) -> Result<(), ResultsError> {
+        self.ready.get_or_try_init(|| migrations::apply(self)).await.copied()
     }
 
     /// Its address.
@@ -73,19 +96,24 @@ impl ClickHouseRuns {
     }
 
     async fn execute(&self, query: Query) -> Result<(), ResultsError> {
-        match tokio::time::timeout(PATIENCE, query.execute()).await {
+        match tokio::time::timeout(self.patience, query.execute()).await {
             Ok(done) => done.map_err(|error| self.failed(&error)),
             Err(_) => Err(self.slow()),
         }
     }
 
-    /// The answer of a question.
+    /// The answer of a question, once the schema is in place.
+    async fn answer(&self, query: Query) -> Result<DataFrame, ResultsError> {
+        self.ready().await?;
+        self.frame(query).await
+    }
+
     async fn frame(&self, query: Query) -> Result<DataFrame, ResultsError> {
         let answer = async {
             let mut cursor = query.fetch_bytes("Parquet")?;
             cursor.collect().await
         };
-        let bytes = match tokio::time::timeout(PATIENCE, answer).await {
+        let bytes = match tokio::time::timeout(self.patience, answer).await {
             Ok(bytes) => bytes.map_err(|error| self.failed(&error))?,
             Err(_) => return Err(self.slow()),
         };
@@ -113,7 +141,7 @@ impl ClickHouseRuns {
     }
 
     fn slow(&self) -> ResultsError {
-        let reason = format!("no answer within {} s", PATIENCE.as_secs());
+        let reason = format!("no answer within {} s", self.patience.as_secs());
         ResultsError::Unavailable { server: self.url.to_string(), reason }
     }
 

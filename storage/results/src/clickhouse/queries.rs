@@ -92,7 +92,7 @@ impl ClickHouseRuns {
         statement: Statement,
         read: fn(&DataFrame) -> PolarsResult<Vec<T>>,
     ) -> Result<Vec<T>, ResultsError> {
-        let answer = self.frame(statement.query(self)).await?;
+        let answer = self.answer(statement.query(self)).await?;
         read(&answer).map_err(|error| self.unexpected(&error))
     }
 
@@ -169,7 +169,7 @@ impl ClickHouseRuns {
         let mut statement = Statement::new("SELECT content FROM runs FINAL");
         let bound = statement.bind("String", run);
         statement.add(&format!(" WHERE run = {bound}"));
-        let answer = self.frame(statement.query(self)).await?;
+        let answer = self.answer(statement.query(self)).await?;
         texts(self, &answer, "content")?.pop().ok_or_else(|| ResultsError::Missing(run.to_owned()))
     }
 
@@ -188,7 +188,7 @@ impl ClickHouseRuns {
         );
         statement.rows_of(run, &content);
         statement.equal("account", Some(account));
-        let answer = self.frame(statement.query(self)).await?;
+        let answer = self.answer(statement.query(self)).await?;
         let read = || {
             Ok((
                 frame::number(&answer, "rows")?,
@@ -231,7 +231,7 @@ impl ClickHouseRuns {
         statement.equal("account", query.account.as_deref());
         statement.equal("symbol", query.symbol.as_deref());
         statement.add(&format!(" ORDER BY row LIMIT {}", query.limit + 1));
-        let found = self.frame(statement.query(self)).await?;
+        let found = self.answer(statement.query(self)).await?;
         page_of(&found, query.limit, read).map_err(|error| self.unexpected(&error))
     }
 }
@@ -256,7 +256,7 @@ impl RunStore for ClickHouseRuns {
             let mut statement = Statement::new("SELECT summary FROM runs FINAL");
             let bound = statement.bind("String", run);
             statement.add(&format!(" WHERE run = {bound}"));
-            let answer = self.frame(statement.query(self)).await?;
+            let answer = self.answer(statement.query(self)).await?;
             let text = texts(self, &answer, "summary")?
                 .pop()
                 .ok_or_else(|| ResultsError::Missing(run.to_owned()))?;

@@ -27,6 +27,20 @@ impl ClickHouseUrl {
         self
     }
 
+    /// The whole address, with the password: for the environment of a process, and for nothing that is shown or kept.
+    pub fn expose(&self) -> String {
+        let encoded = |text: &str| -> String {
+            text.bytes()
+                .map(|byte| match byte {
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+                    _ => format!("%{byte:02X}"),
+                })
+                .collect()
+        };
+        let (scheme, host) = self.server.split_once("://").unwrap_or(("http", &self.server));
+        format!("{scheme}://{}:{}@{host}/{}", encoded(&self.user), encoded(&self.password), self.database)
+    }
+
     /// What stands for this database in the names of files: of server and database alone.
     pub(crate) fn key(&self) -> String {
         let digest = blake3::hash(format!("{}/{}", self.server, self.database).as_bytes());
@@ -117,9 +131,11 @@ mod tests {
         );
         assert_eq!(url.to_string(), "http://db.example.org:8123/results");
         assert!(!format!("{url:?}").contains("rd@"));
+        assert_eq!(url.expose().parse::<ClickHouseUrl>().unwrap(), url);
         assert_eq!(url.redact("key p@ss+w/rd or p%40ss%2Bw%2Frd"), "key *** or ***");
         let plain: ClickHouseUrl = "https://db".parse().unwrap();
         assert_eq!(plain.to_string(), "https://db/tradeflow");
+        assert_eq!(plain.expose().parse::<ClickHouseUrl>().unwrap(), plain);
         for wrong in [
             "",
             "db:8123",
