@@ -4,6 +4,7 @@ mod backtest;
 mod catalog;
 mod fetch;
 mod import;
+mod job;
 mod live;
 mod runs;
 mod sample;

@@ -28,6 +28,8 @@ pub struct Commander {
 /// Who waits for the answer to a command, by its id: more than one where a write was sent twice at once.
 type Waiting = Arc<Mutex<HashMap<String, Vec<oneshot::Sender<Reply>>>>>;
 
+/// A bus that has not taken a command by then is away.
+const TAKES_MAX: Duration = Duration::from_secs(5);
 /// A cell that has not answered by then may still do what it was told.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -78,7 +80,8 @@ impl Commander {
         Ok(Self { bus, topics, waiting, stop, thread: Some(thread) })
     }
 
-    /// Sends a command, and waits for the answer. `id` is unique: the same command is done once.
+    /// Sends a command, and waits for the answer; gives the orders that it made. `id` is unique: the same command is done
+    /// once.
     ///
     /// # Errors
     /// When the bus can't be written, or the cell does not answer in time; the refusal of the cell.
@@ -89,6 +92,23 @@ impl Commander {
         id: &str,
         command: WireCommand,
     ) -> Result<Vec<tradeflow_model::OrderId>, Problem> {
+        match self.ask(now, account, id, command).await?.answer {
+            Answer::Done { orders } => Ok(orders),
+            Answer::Refused { code, why } => Err(Problem::refused(code, why)),
+        }
+    }
+
+    /// Sends a command or a question, and waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn ask(
+        &self,
+        now: Timestamp,
+        account: &str,
+        id: &str,
+        command: WireCommand,
+    ) -> Result<Reply, Problem> {
         let message = CommandMessage {
             v: CommandMessage::VERSION,
             id: id.to_owned(),
@@ -106,20 +126,30 @@ impl Commander {
             value: Some(message.encode().into()),
             ts: now,
         };
-        let (sender, answer) = oneshot::channel();
         let asker = Asker { waiting: self.waiting.clone(), id: id.to_owned() };
+        // Made after him, so that it is gone before him on every way out: he removes what no one listens to.
+        let (sender, answer) = oneshot::channel();
         self.waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .entry(id.to_owned())
             .or_default()
             .push(sender);
-        self.bus.publish(vec![record], Durability::Process).await.map_err(|error| away(&error))?;
+        // Kafka's client waits for its brokers patiently; whoever asked does not.
+        let published = self.bus.publish(vec![record], Durability::Process);
+        let taken = tokio::time::timeout(TAKES_MAX, published).await.map_err(|_| {
+            Problem::unavailable(format!(
+                "the bus has not taken the command within {} s; it may still be done: send it again with the same \
+                 idempotency-key, and it is done once",
+                TAKES_MAX.as_secs()
+            ))
+        })?;
+        taken.map_err(|error| away(&error))?;
         let answered = tokio::time::timeout(PATIENCE, answer).await;
         drop(asker);
         match answered {
-            Ok(Ok(Reply { answer: Answer::Done { orders }, .. })) => Ok(orders),
             Ok(Ok(Reply { answer: Answer::Refused { code, why }, .. })) => Err(Problem::refused(code, why)),
+            Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => Err(Problem::unavailable("the server is stopping")),
             Err(_) => Err(Problem::unanswered(format!(
                 "account {account} has not answered within {} s; the command may still be done: send it again with the same \

@@ -3,7 +3,7 @@
 //! | state | HTTP | when |
 //! |---|---|---|
 //! | `ok` | 200 | everything runs |
-//! | `degraded` | 200 | a feed brings nothing, a cell is halted, a strategy is quarantined, the bus does not take what a feed publishes, the recorder can't write or lags by more than five minutes, bars can't be made, the read models can't follow the bus |
+//! | `degraded` | 200 | the bus does not answer, a feed brings nothing, a cell is halted, a strategy is quarantined, the bus does not take what a feed publishes, the recorder can't write or lags by more than five minutes, bars can't be made, the read models can't follow the bus, results can't go to ClickHouse |
 //! | `down` | 503 | the node has failed, or no cell runs |
 //!
 //! Each state but `ok` comes with its reasons.
@@ -20,6 +20,7 @@ use tradeflow_live::node::NodeView;
 
 use crate::server::Source;
 use crate::source::{FeedSource, NodeSource};
+use crate::uploads::UploadStatus;
 
 /// How far a node works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -62,14 +63,16 @@ impl Health {
     pub fn of(node: &dyn NodeSource, view: &NodeView) -> Self {
         let mut down = Vec::new();
         down.extend(node.failure().map(|why| format!("the node has failed: {why}")));
+        let bus = node.bus_trouble();
         if view.cells.iter().all(|cell| cell.halted.is_some()) {
             down.push(match (view.cells.is_empty(), view.ready) {
+                (true, true) if bus.is_some() => "no cell runs here without the bus".to_owned(),
                 (true, true) => "no cell runs here: other nodes have the accounts".to_owned(),
                 (true, false) => "no cell runs yet".to_owned(),
                 (false, _) => "no cell runs: all are halted".to_owned(),
             });
         }
-        let mut degraded: Vec<String> = node.feeds().iter().flat_map(feed).collect();
+        let mut degraded: Vec<String> = bus.into_iter().chain(node.feeds().iter().flat_map(feed)).collect();
         for cell in &view.cells {
             let account = &cell.account;
             degraded.extend(cell.halted.iter().map(|why| format!("cell {account} is halted: {why}")));
@@ -85,6 +88,7 @@ impl Health {
             let failing = status.failing.load(Ordering::Relaxed);
             failing.then(|| format!("lists of orders and fills are behind{}", because(&status.last_error)))
         }));
+        degraded.extend(node.uploads().and_then(|status| uploads(&status)));
         let status = match (down.is_empty(), degraded.is_empty()) {
             (true, true) => HealthState::Ok,
             (true, false) => HealthState::Degraded,
@@ -123,6 +127,13 @@ fn recorder(status: &RecorderStatus) -> Option<String> {
 fn bars(status: &BarStatus) -> Option<String> {
     let failing = status.failing.load(Ordering::Relaxed);
     failing.then(|| format!("bars can't be made{}", because(&status.last_error)))
+}
+
+fn uploads(status: &UploadStatus) -> Option<String> {
+    let failing = status.failing.load(Ordering::Relaxed);
+    let waiting = status.waiting.load(Ordering::Relaxed);
+    let error = because(&status.last_error);
+    failing.then(|| format!("results are not in ClickHouse, {waiting} runs wait{error}"))
 }
 
 /// The last error, behind a colon.

@@ -6,6 +6,7 @@ use tradeflow_state::trading::Which;
 
 use crate::context::Context;
 use crate::routes::signals;
+use crate::routes::strategies::account::note_configured;
 
 /// How often it looks for signals that wait.
 const EVERY: Duration = Duration::from_secs(5);
@@ -18,6 +19,7 @@ const KEPT: [i64; 2] = [30 * DAY, 90 * DAY];
 /// Runs for as long as the server does.
 pub(crate) async fn run(shared: Context) {
     const TRIM_EVERY: u32 = 3600 / EVERY.as_secs() as u32;
+    note_configured(&shared).await;
     let mut ticks = tokio::time::interval(EVERY);
     for round in 0_u32.. {
         ticks.tick().await;
@@ -41,14 +43,20 @@ async fn resume(shared: &Context) {
     }
 }
 
-/// Webhooks' entries are kept for 30 days, the audit log for 90.
+/// Webhooks' entries and the system log are kept for 30 days, the audit log and what alerts told for 90.
 async fn trim(shared: &Context) {
     let before = |age: i64| tradeflow_model::Timestamp::from_nanos(shared.now().as_nanos() - age);
     let webhooks = shared.state.trim_webhooks(before(KEPT[0]), before(2 * DAY)).await;
+    let system = shared.state.trim_system_log(before(KEPT[0])).await;
     let audit = shared.state.trim_audit(before(KEPT[1])).await;
-    match (webhooks, audit) {
-        (Ok(0), Ok(0)) => {}
-        (Ok(webhooks), Ok(audit)) => tracing::info!(webhooks, audit, "old entries of logs were removed"),
-        (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "old entries of logs"),
+    let alerts = shared.state.trim_alert_events(before(KEPT[1])).await;
+    match (webhooks, system, audit, alerts) {
+        (Ok(0), Ok(0), Ok(0), Ok(0)) => {}
+        (Ok(webhooks), Ok(system), Ok(audit), Ok(alerts)) => {
+            tracing::info!(webhooks, system, audit, alerts, "old entries of logs were removed");
+        }
+        (Err(error), ..) | (_, Err(error), ..) | (_, _, Err(error), _) | (.., Err(error)) => {
+            tracing::warn!(%error, "old entries of logs");
+        }
     }
 }

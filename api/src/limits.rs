@@ -17,6 +17,7 @@ pub struct Limits {
     users: Limiter<String>,
     addresses: Limiter<IpAddr>,
     attempts: Limiter<IpAddr>,
+    mails: Limiter<String>,
     clock: DefaultClock,
 }
 
@@ -28,6 +29,9 @@ pub struct Left {
     /// Of these still.
     pub remaining: u32,
 }
+
+/// Letters an hour that anyone may have sent to a user, and as many at once: no one's letter box is flooded.
+const MAILS_PER_HOUR: NonZeroU32 = const { NonZeroU32::new(6).unwrap() };
 
 /// Of whom nothing was heard for this many requests of others nothing is kept.
 const SWEEP_OVER: usize = 10_000;
@@ -44,6 +48,7 @@ impl Limits {
             users: RateLimiter::dashmap(quota(config.requests_per_second)).with_middleware(),
             addresses: RateLimiter::dashmap(quota(config.anonymous_per_second)).with_middleware(),
             attempts: RateLimiter::dashmap(Quota::per_minute(attempts)).with_middleware(),
+            mails: RateLimiter::dashmap(Quota::per_hour(MAILS_PER_HOUR)).with_middleware(),
             clock: DefaultClock::default(),
         }
     }
@@ -70,6 +75,14 @@ impl Limits {
     /// As [`Self::user`].
     pub fn attempt(&self, address: IpAddr) -> Result<Left, u64> {
         self.check(&self.attempts, &address)
+    }
+
+    /// A letter to a user, which anyone can ask for.
+    ///
+    /// # Errors
+    /// As [`Self::user`].
+    pub fn mail(&self, user: &str) -> Result<Left, u64> {
+        self.check(&self.mails, &user.to_owned())
     }
 
     fn check<K: std::hash::Hash + Eq + Clone>(&self, limiter: &Limiter<K>, key: &K) -> Result<Left, u64> {

@@ -71,6 +71,12 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
     }
 
+    /// 401: the password is right, and a code is needed beside it.
+    pub fn second_factor() -> Self {
+        let detail = "a code of the authenticator is needed: log in again, with it as `code`";
+        Self::new(StatusCode::UNAUTHORIZED, "second-factor", detail)
+    }
+
     /// 403: someone who may not.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)

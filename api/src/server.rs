@@ -2,13 +2,14 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use actix_cors::Cors;
 use actix_web::dev::ServerHandle;
 use actix_web::http::KeepAlive;
-use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
 use utoipa_actix_web::{AppExt, scope};
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -18,7 +19,9 @@ use crate::context::{Context, Shared};
 use crate::metrics::{self, Metrics};
 use crate::problem::Problem;
 use crate::source::NodeSource;
-use crate::{health, housekeeping, jobs, openapi, ready, routes, socket, status};
+use crate::system_log::{SystemLogQueue, Writer};
+use crate::tls::{Certificates, TlsError};
+use crate::{alerts, health, housekeeping, jobs, openapi, ready, routes, socket, status, uploads};
 
 /// What requests look at.
 pub(crate) type Source = web::Data<Arc<dyn NodeSource>>;
@@ -36,6 +39,12 @@ pub enum ServerError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// Certificate or key can't be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// rustls does not take what it was given.
+    #[error("TLS: {0}")]
+    Rustls(#[from] rustls::Error),
     /// The server's thread.
     #[error("the server's thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -45,6 +54,7 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    tls: bool,
     handle: ServerHandle,
     thread: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -68,12 +78,17 @@ impl Server {
     /// Answers on an address that was taken with [`Self::bind`].
     ///
     /// # Errors
-    /// When it can't be listened on.
+    /// When it can't be listened on, or certificate and key can't be used.
     pub fn start(listener: TcpListener, shared: Shared) -> Result<Self, ServerError> {
         let address = listener.local_addr()?;
         let failed = |source| ServerError::Listen { address, source };
-        let metrics = web::Data::new(Metrics::new(shared.node.clone()));
+        let queue = shared.system_log.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let shed = queue.as_ref().map(SystemLogQueue::shed);
+        let metrics = web::Data::new(Metrics::new(shared.node.clone(), shed));
         let source: Source = web::Data::new(shared.node.clone());
+        let certificates = shared.config.tls.as_ref().map(Certificates::read).transpose()?;
+        let rustls = certificates.as_ref().map(Certificates::server).transpose()?;
+        let (tls, origins) = (certificates.is_some(), shared.config.cors_origins.clone());
         let shared: Context = web::Data::new(shared);
         let kept = shared.clone();
         let (sender, receiver) = sync_channel(1);
@@ -102,26 +117,45 @@ impl Server {
                         .service(scope::scope("/api/v1").configure(routes::all))
                         .split_for_parts();
                     document.get_or_init(|| openapi::complete(routes).to_json().unwrap_or_default().into());
-                    app.default_service(web::to(nowhere)).wrap(from_fn(guard)).wrap(headers())
+                    app.default_service(web::to(nowhere))
+                        .wrap(from_fn(guard))
+                        .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
+                        .wrap(headers(tls))
                 };
                 let server = HttpServer::new(app)
                     .workers(Self::WORKERS)
                     .keep_alive(KeepAlive::Timeout(Self::KEEP_ALIVE))
                     .shutdown_timeout(Self::FAREWELL_SECS)
-                    .disable_signals()
-                    .listen(listener)?
-                    .run();
+                    .disable_signals();
+                let server = match rustls {
+                    Some(rustls) => server.listen_rustls_0_23(listener, rustls)?,
+                    None => server.listen(listener)?,
+                };
+                let server = server.run();
                 let _ = sender.send(server.handle());
                 let jobs = actix_web::rt::spawn(jobs::run(kept.clone()));
-                let housekeeping = actix_web::rt::spawn(housekeeping::run(kept));
+                let system_log = queue.map(|queue| Writer::start(kept.clone(), queue));
+                let watch = certificates.map(|certificates| actix_web::rt::spawn(certificates.watch()));
+                let mailed = kept.clone();
+                let mail = actix_web::rt::spawn(async move { mailed.mail.run().await });
+                let alerts = actix_web::rt::spawn(alerts::run(kept.clone()));
+                let housekeeping = actix_web::rt::spawn(housekeeping::run(kept.clone()));
+                let uploads = actix_web::rt::spawn(uploads::run(kept));
                 let ended = server.await;
                 jobs.abort();
+                alerts.abort();
+                mail.abort();
+                watch.inspect(|watch| watch.abort());
                 housekeeping.abort();
+                uploads.abort();
+                if let Some(system_log) = system_log {
+                    system_log.end().await;
+                }
                 ended
             })
         })?;
         match receiver.recv() {
-            Ok(handle) => Ok(Self { address, handle, thread: Some(thread) }),
+            Ok(handle) => Ok(Self { address, tls, handle, thread: Some(thread) }),
             Err(_) => {
                 let ended = thread.join().unwrap_or_else(|_| Err(std::io::Error::other("it panicked")));
                 Err(failed(ended.err().unwrap_or_else(|| std::io::Error::other("it ended at once"))))
@@ -132,6 +166,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same as a URL.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
     }
 
     /// Ends it: requests that are being answered get their answer, for up to two seconds.
@@ -156,8 +195,11 @@ impl Drop for Server {
 }
 
 /// What all answers carry: no page of anyone else may guess, frame or keep them.
-fn headers() -> DefaultHeaders {
-    DefaultHeaders::new()
+fn headers(tls: bool) -> DefaultHeaders {
+    let headers = DefaultHeaders::new();
+    // Whoever was here by TLS once comes back by TLS alone, for a year.
+    let headers = if tls { headers.add(("strict-transport-security", "max-age=31536000")) } else { headers };
+    headers
         .add(("x-content-type-options", "nosniff"))
         .add(("x-frame-options", "DENY"))
         .add(("referrer-policy", "no-referrer"))
@@ -166,6 +208,17 @@ fn headers() -> DefaultHeaders {
             "content-security-policy",
             "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
         ))
+}
+
+/// Pages elsewhere that may ask: those that are named, exactly.
+fn cors(origins: &[String]) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
+        .allowed_headers(["authorization", "content-type", "idempotency-key", "x-csrf-token"])
+        .expose_headers(["retry-after", "x-ratelimit-limit", "x-ratelimit-remaining"])
+        .supports_credentials()
+        .max_age(600);
+    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
 async fn json(document: Arc<OnceLock<web::Bytes>>) -> HttpResponse {

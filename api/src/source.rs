@@ -9,10 +9,12 @@ use tradeflow_ingest::normalise::Counters;
 use tradeflow_ingest::quotes::QuoteBoard;
 use tradeflow_ingest::record::RecorderStatus;
 use tradeflow_live::SessionPlan;
-use tradeflow_live::node::{BusView, CellStatus, NodeView};
-use tradeflow_model::Timestamp;
+use tradeflow_live::node::{AccountError, BusView, CellStatus, NodeView};
+use tradeflow_model::plan::CellPlan;
+use tradeflow_model::{InstrumentId, Timestamp};
 
 use crate::projector::ProjectorStatus;
+use crate::uploads::UploadStatus;
 
 /// A feed, as the node runs it.
 #[derive(Debug, Clone)]
@@ -29,6 +31,18 @@ pub struct FeedSource {
 pub trait NodeSource: Send + Sync + 'static {
     /// Instruments and accounts of the session.
     fn plan(&self) -> Arc<SessionPlan>;
+
+    /// Opens an account while the session runs. Waits for the bus: not to be called where others wait for the thread.
+    ///
+    /// # Errors
+    /// Why it was not opened.
+    fn open_account(&self, cell: &CellPlan, instruments: &[InstrumentId]) -> Result<(), AccountError>;
+
+    /// Closes an account that was opened so. Waits as [`Self::open_account`] does.
+    ///
+    /// # Errors
+    /// Why it was not closed.
+    fn close_account(&self, account: &str) -> Result<(), AccountError>;
 
     /// Session and cells.
     fn view(&self) -> NodeView;
@@ -48,8 +62,16 @@ pub trait NodeSource: Send + Sync + 'static {
     /// The bar maker, where it runs.
     fn bars(&self) -> Option<Arc<BarStatus>>;
 
+    /// What is wrong with the bus; nothing while it answers.
+    fn bus_trouble(&self) -> Option<String> {
+        None
+    }
+
     /// How the read models follow the bus.
     fn read_models(&self) -> Option<Arc<ProjectorStatus>>;
+
+    /// What of the results waits for ClickHouse, where it is configured.
+    fn uploads(&self) -> Option<Arc<UploadStatus>>;
 
     /// The quotes.
     fn board(&self) -> Arc<QuoteBoard>;

@@ -46,7 +46,7 @@ fn each_trouble_is_told_by_its_name() {
         node.feeds[1].status.set_state(FeedState::Connecting);
         node.feeds[1].status.connects.store(0, Ordering::Relaxed);
     };
-    let cases: [(Break, &str); 10] = [
+    let cases: [(Break, &str); 11] = [
         (|node| node.feeds[1].status.set_state(FeedState::Silent), "feed finnhub is silent"),
         (refused, "feed binance is refused: the key is wrong"),
         (|node| node.feeds[1].status.set_state(FeedState::Connecting), "feed finnhub is reconnecting"),
@@ -63,6 +63,10 @@ fn each_trouble_is_told_by_its_name() {
             "the recorder is 301 s behind",
         ),
         (|node| node.bars.failing.store(true, Ordering::Relaxed), "bars can't be made"),
+        (
+            |node| node.uploads.failing.store(true, Ordering::Relaxed),
+            "results are not in ClickHouse, 2 runs wait",
+        ),
     ];
     for (break_it, reason) in cases {
         let node = Arc::new(node());

@@ -57,6 +57,9 @@ fn what_operators_need_is_there_with_its_type() {
         ("rejections", "counter"),
         ("recorder_lag_seconds", "gauge"),
         ("bars_made", "counter"),
+        ("results_waiting", "gauge"),
+        ("results_set_aside", "gauge"),
+        ("results_failing", "gauge"),
     ] {
         assert_eq!(types.get(format!("tradeflow_{name}").as_str()), Some(&kind), "{name}");
     }
@@ -71,6 +74,7 @@ fn what_operators_need_is_there_with_its_type() {
     assert_eq!(value(r#"tradeflow_feed_lag_seconds{feed="binance"}"#), "0.25");
     assert_eq!(value(r#"tradeflow_health{state="ok"}"#), "1.0");
     assert_eq!(value(r#"tradeflow_cell_equity{account="beta",currency="USD"}"#), "100250.5");
+    assert_eq!(value("tradeflow_results_waiting"), "2.0");
     // New measurements go on from the old ones.
     node.cells[0].note_decision(3_000, 1);
     let page = get(&server, "/metrics").2;

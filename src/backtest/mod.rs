@@ -4,12 +4,10 @@
 //! |---|---|
 //! | `mod.rs` | flags, and what happens in which order |
 //! | `flags.rs` | from flags to a run's configuration |
-//! | `job.rs` | `--as-job`: as a server runs it |
 //! | `show.rs` | the summary on the terminal |
 //! | `verify.rs` | `--verify`: the same digest from every driver |
 
 mod flags;
-mod job;
 mod show;
 mod verify;
 
@@ -27,6 +25,8 @@ use tradeflow_backtest::results::folder_name;
 use tradeflow_backtest::run::{self, Driver, RunError};
 use tradeflow_model::plan::RunPlan;
 use tradeflow_storage::catalog::Catalog;
+
+use crate::job;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -20,10 +20,9 @@ use clap::Subcommand;
 use tradeflow_backtest::config::RunConfig;
 use tradeflow_results::{ClickHouseRuns, ClickHouseUrl, ParquetRuns, RunStore};
 
-pub use sync::{after_backtest, queue_of};
+use crate::serve::config::CLICKHOUSE;
 
-/// The variable that names ClickHouse.
-const CLICKHOUSE: &str = "TRADEFLOW_CLICKHOUSE";
+pub use sync::{after_backtest, queue_of};
 
 const EXAMPLES: &str = "\
 Examples:

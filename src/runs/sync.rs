@@ -7,6 +7,7 @@ use anyhow::Context;
 use tradeflow_results::{Outcome, UploadQueue, Uploaded};
 
 use super::{Flag, Place};
+use crate::job;
 
 /// Uploads to ClickHouse all runs that are not there.
 ///
@@ -21,9 +22,19 @@ pub struct Args {
     /// Print JSON on standard output
     #[arg(long)]
     json: bool,
+    /// Run as a server's job: at the lowest priority, and until standard input ends
+    #[arg(long)]
+    as_job: bool,
+    /// Memory that it may take, in MiB; beyond it ends
+    #[arg(long, value_name = "MIB")]
+    memory_max: Option<u64>,
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    job::limit(args.as_job, args.memory_max)?;
+    if args.as_job {
+        job::end_with_input();
+    }
     let url = args.place.clickhouse.url()?;
     let url = url.context("name ClickHouse by --clickhouse or by TRADEFLOW_CLICKHOUSE")?;
     let root = args.place.root();

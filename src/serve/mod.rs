@@ -25,7 +25,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use tradeflow_api::{Commander, Hub, NodeSource, Projector, Server, Shared, Tail, Watch};
+use tradeflow_api::mail::Mail;
+use tradeflow_api::oidc::Oidc;
+use tradeflow_api::{
+    Commander, Hub, MarketData, NodeSource, Projector, Pulse, Server, Shared, SystemLogQueue, Tail, Watch,
+};
 use tradeflow_bus::{Clock, SystemClock, Topics};
 use tradeflow_ingest::bars::{BarMakerConfig, BarSeries};
 use tradeflow_ingest::publish::Pressure;
@@ -95,7 +99,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         print!("{}", config.to_toml());
         return Ok(ExitCode::SUCCESS);
     }
-    logs::start(&config.log);
+    let system_log = logs::start(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let demo = match args.demo {
         true => Some(runtime.block_on(Demo::start(&mut config, args.listen.is_some()))?),
@@ -107,7 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     // Signals from now on end it in order.
     let mut ends = runtime.block_on(async { Ends::new() })?;
-    let running = Running::start(config, &runtime)?;
+    let running = Running::start(config, &runtime, system_log)?;
     if demo.is_some() {
         let catalog = running.catalog.clone();
         runtime.spawn_blocking(move || Demo::sample(&catalog));
@@ -165,6 +169,7 @@ struct Running {
     market: Market,
     server: Server,
     projector: Projector,
+    pulse: Pulse,
     socket: (Tail, Watch),
     pressure: tokio::task::JoinHandle<()>,
 }
@@ -174,12 +179,21 @@ impl Running {
     const BEHIND_MAX: Duration = Duration::from_secs(2);
 
     /// Starts everything; cells are up before the first tick comes.
-    fn start(config: ServeConfig, runtime: &Runtime) -> anyhow::Result<Self> {
+    fn start(config: ServeConfig, runtime: &Runtime, system_log: SystemLogQueue) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let listener = Server::bind(config.node.listen)?;
         let folder = config.data_folder();
         std::fs::create_dir_all(&folder).with_context(|| format!("folder {}", folder.display()))?;
         let state = runtime.block_on(State::open(&config.state.url(&folder)))?;
+        let keys = config.state.keys(&folder)?;
+        for key in runtime.block_on(state.keys_in_use())? {
+            if !keys.ids().any(|known| known == key) {
+                tracing::error!(
+                    key,
+                    "secrets are sealed with a key that this node does not have: they can't be used"
+                );
+            }
+        }
         let bus = open_bus(&config)?;
         let topics = Topics::new(&config.bus.prefix);
         bus.create(&topics.specs(config.bus.partitions.get() as u32, config.bus.retention.get()))?;
@@ -202,21 +216,40 @@ impl Running {
         let hub = Arc::new(Hub::default());
         let tail = Tail::start(bus.clone(), topics.clone(), &reader.1, &state, hub.clone(), &handle)?;
         let projector = Projector::start(bus.clone(), &topics, reader, state.clone(), clock.clone(), handle)?;
+        let pulse = Pulse::start(bus.clone(), &topics)?;
         // The first session names the bus for the recorder.
         let sources = sources(bus, topics, &catalog)?;
         let node = NodeConfig { group: group(&config, "cells"), ..config.node.config() };
         let config = Arc::new(config);
         let pressure = Pressure::default();
+        let data = MarketData { catalog: catalog.clone(), sources: sources.clone() };
         let market = market_config(&config, &sources, &catalog, &plan, &pressure)?;
         let (feeds, board) = (market.feeds.clone(), market.board.clone());
         let shown = Arc::new(MarketStatus::default());
         let node = Arc::new(Node::start(sources, clock, opened, node)?);
         let read_models = projector.status();
-        let view = View { node: node.clone(), market: shown.clone(), read_models, feeds, board };
+        let heard = pulse.status();
+        let uploads = config.results.url().is_some().then(Arc::default);
+        let view = View {
+            node: node.clone(),
+            market: shown.clone(),
+            pulse: heard,
+            read_models,
+            uploads,
+            feeds,
+            board,
+        };
         let view: Arc<dyn NodeSource> = Arc::new(view);
         let watch = Watch::start(view.clone(), hub.clone())?;
         let jobs = config.api.jobs(&config);
-        let shared = Shared::new(view, state, commander, hub, jobs, config.api.config());
+        let mail = config.mail.config().map(|mail| Mail::new(&mail)).transpose().context("[mail]")?;
+        let providers = config.oidc.iter().map(|provider| provider.config()).collect();
+        let oidc = Oidc::new(providers, config.api.config().public_url.as_deref().unwrap_or_default())?;
+        let shared = Shared::new(view, state, commander, hub, data, jobs, config.api.config())
+            .with_mail(mail.unwrap_or_default())
+            .with_system_log(system_log)
+            .with_oidc(oidc)
+            .with_keys(keys);
         let server = Server::start(listener, shared)?;
         wait_until_ready(&node);
         let market = Market::start(market, shown, runtime.handle().clone())?;
@@ -228,7 +261,7 @@ impl Running {
                 gauge.set_fill(lag.behind().as_millis() as usize, Self::BEHIND_MAX.as_millis() as usize);
             }
         });
-        Ok(Self { config, catalog, node, market, server, projector, socket: (tail, watch), pressure })
+        Ok(Self { config, catalog, node, market, server, projector, pulse, socket: (tail, watch), pressure })
     }
 
     /// Says on standard output that it runs.
@@ -236,14 +269,12 @@ impl Running {
         let plan = self.node.plan();
         println!("session {}", plan.id);
         println!("data    {}", self.config.data_folder().display());
-        let accounts: Vec<_> = plan.run.cells.iter().map(|cell| cell.account.id.as_str()).collect();
+        let account = |cell: usize| plan.run.cells[cell].account.id.as_str();
+        let accounts: Vec<_> = plan.open_cells().map(account).collect();
         let symbols: Vec<_> = plan.run.instruments.iter().map(|known| known.symbol.as_str()).collect();
         println!("trading {} on paper, for {}", symbols.join(", "), accounts.join(", "));
-        println!(
-            "look    http://{}/api/v1/status, or: tradeflow status --url http://{0}",
-            self.server.address()
-        );
-        println!("api     http://{}/api/v1/docs/", self.server.address());
+        println!("look    {}/api/v1/status, or: tradeflow status --url {0}", self.server.url());
+        println!("api     {}/api/v1/docs/", self.server.url());
         println!("stop    Ctrl-C");
     }
 
@@ -268,7 +299,7 @@ impl Running {
         let market = self.market.stop();
         let node = self.node.stop();
         self.server.stop();
-        drop((self.projector, self.socket));
+        drop((self.projector, self.socket, self.pulse));
         market?;
         Ok(node?)
     }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use tradeflow_api::{FeedSource, NodeSource, ProjectorStatus};
+use tradeflow_api::{FeedSource, NodeSource, ProjectorStatus, PulseStatus, UploadStatus};
 use tradeflow_ingest::bars::BarStatus;
 use tradeflow_ingest::quotes::QuoteBoard;
 use tradeflow_ingest::record::RecorderStatus;
 use tradeflow_live::SessionPlan;
-use tradeflow_live::node::{BusView, CellStatus, Node, NodeView};
+use tradeflow_live::node::{AccountError, BusView, CellStatus, Node, NodeView};
+use tradeflow_model::InstrumentId;
+use tradeflow_model::plan::CellPlan;
 
 use super::feeds::FeedInfo;
 use super::market::MarketStatus;
@@ -18,8 +20,12 @@ pub struct View {
     pub node: Arc<Node>,
     /// Bars and recorder, while they run here.
     pub market: Arc<MarketStatus>,
+    /// Whether the bus answers.
+    pub pulse: Arc<PulseStatus>,
     /// How the tables of the state follow the bus.
     pub read_models: Arc<ProjectorStatus>,
+    /// What of the results waits for ClickHouse, where it is configured.
+    pub uploads: Option<Arc<UploadStatus>>,
     /// The feeds of the configuration; those of another node are off here.
     pub feeds: Vec<FeedInfo>,
     /// The quotes.
@@ -28,7 +34,15 @@ pub struct View {
 
 impl NodeSource for View {
     fn plan(&self) -> Arc<SessionPlan> {
-        self.node.plan().clone()
+        self.node.plan()
+    }
+
+    fn open_account(&self, cell: &CellPlan, instruments: &[InstrumentId]) -> Result<(), AccountError> {
+        self.node.open_account(cell, instruments)
+    }
+
+    fn close_account(&self, account: &str) -> Result<(), AccountError> {
+        self.node.close_account(account)
     }
 
     fn view(&self) -> NodeView {
@@ -60,8 +74,16 @@ impl NodeSource for View {
         self.market.bars()
     }
 
+    fn bus_trouble(&self) -> Option<String> {
+        self.pulse.trouble()
+    }
+
     fn read_models(&self) -> Option<Arc<ProjectorStatus>> {
         Some(self.read_models.clone())
+    }
+
+    fn uploads(&self) -> Option<Arc<UploadStatus>> {
+        self.uploads.clone()
     }
 
     fn board(&self) -> Arc<QuoteBoard> {

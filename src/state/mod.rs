@@ -3,8 +3,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `rebuild.rs` | `tradeflow state rebuild` |
+//! | `rotate_key.rs` | `tradeflow state rotate-key` |
 
 mod rebuild;
+mod rotate_key;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,8 @@ pub struct Args {
 enum Command {
     /// Empties the tables of orders, fills, positions, trades and equity, and reads them anew from the bus.
     Rebuild(rebuild::Args),
+    /// Seals credentials of brokers and secrets of authenticators anew, after a new key.
+    RotateKey(rotate_key::Args),
 }
 
 /// Runs the command.
@@ -29,5 +33,6 @@ enum Command {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Rebuild(args) => rebuild::run(args),
+        Command::RotateKey(args) => rotate_key::run(args),
     }
 }

@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix_web::body::MessageBody;
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::cookie::Cookie;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage};
+use actix_web::{Error, HttpMessage, ResponseError};
 use tradeflow_state::Identity;
 
 use super::cookies;
@@ -35,17 +36,34 @@ const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 /// Routes that may be guessed at.
 const ATTEMPTS: [&str; 5] = ["login", "register", "forgot", "reset", "refresh"];
 
+/// A database behind a network that loses everything never answers: whoever asked is told all the same.
+const ANSWERS_MAX: Duration = Duration::from_secs(30);
+
 pub(crate) async fn guard<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    if !request.path().starts_with("/api/") {
-        return next.call(request).await;
-    }
-    let Some(shared) = request.app_data::<Context>().cloned() else { return next.call(request).await };
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    tokio::time::timeout(ANSWERS_MAX, guarded(request, next)).await.unwrap_or_else(|_| {
+        let detail = format!(
+            "no answer within {} s; a write may still be done: send it again with the same idempotency-key, and it \
+             is done once",
+            ANSWERS_MAX.as_secs()
+        );
+        Err(Problem::unanswered(detail).into())
+    })
+}
+
+async fn guarded<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let shared = request.app_data::<Context>().filter(|_| request.path().starts_with("/api/")).cloned();
+    let Some(shared) = shared else {
+        return next.call(request).await.map(ServiceResponse::map_into_left_body);
+    };
     let address = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let auth = request.path().strip_prefix("/api/v1/auth/");
-    let is_attempt = auth.is_some_and(|route| ATTEMPTS.contains(&route));
+    let is_attempt = auth.is_some_and(|route| ATTEMPTS.contains(&route) || route.starts_with("oidc/"));
     let of_address = || match is_attempt {
         true => shared.limits.attempt(address),
         false => shared.limits.address(address),
@@ -64,7 +82,10 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
         }
         // Whoever sends tokens at random asks the database as often as an address may, and no more.
         (Some((token, by_cookie)), None) => {
-            let left = of_address().map_err(Problem::too_many)?;
+            let left = match of_address() {
+                Ok(left) => left,
+                Err(secs) => return Ok(refused(request, secs)),
+            };
             match shared.identify(&token).await {
                 Ok(Some(identity)) => {
                     let left = shared.limits.user(who(&identity));
@@ -75,13 +96,21 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
             }
         }
     };
-    let Left { limit, remaining } = left.map_err(Problem::too_many)?;
+    let Left { limit, remaining } = match left {
+        Ok(left) => left,
+        Err(secs) => return Ok(refused(request, secs)),
+    };
     request.extensions_mut().insert(resolved);
     let mut response = next.call(request).await?;
     let headers = response.headers_mut();
     headers.insert(LIMIT, HeaderValue::from(limit));
     headers.insert(REMAINING, HeaderValue::from(remaining));
-    Ok(response)
+    Ok(response.map_into_left_body())
+}
+
+/// An answer and not an error, so that those who stand around put their headers on it.
+fn refused<B>(request: ServiceRequest, secs: u64) -> ServiceResponse<EitherBody<B>> {
+    request.into_response(Problem::too_many(secs).error_response()).map_into_right_body()
 }
 
 /// Whose requests are counted together: a key's, or a user's.

@@ -1,13 +1,14 @@
-//! One job: the process that does it.
+//! A backtest: the process that does it.
 
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tradeflow_state::{Ended, JobRow};
+use tradeflow_results::ClickHouseUrl;
+use tradeflow_state::JobRow;
 
-use super::{lease, told};
+use super::{CLICKHOUSE, Outcome, lease, told};
 use crate::context::Context;
 
 /// How often the node says that it does the job.
@@ -17,30 +18,12 @@ const ERROR_MAX: usize = 4 << 10;
 /// Largest summary, in bytes.
 const RESULT_MAX: u64 = 8 << 20;
 
-/// Does a job, to whatever end.
-pub(super) async fn run(shared: &Context, node: &str, job: JobRow) {
-    told(shared, &job.id).await;
-    let outcome = match start(shared, &job).await {
-        Ok(child) => attend(shared, node, &job, child).await,
+/// Runs a backtest, to whatever end.
+pub(super) async fn run(shared: &Context, node: &str, job: &JobRow) -> Outcome {
+    match start(shared, job).await {
+        Ok(child) => attend(shared, node, job, child).await,
         Err(why) => Outcome::Failed(format!("the job can't be started: {why}")),
-    };
-    let ended = match &outcome {
-        Outcome::Done(result) => shared.state.end_job(shared.now(), &job.id, node, Ended::Done(result)).await,
-        Outcome::Failed(why) => shared.state.end_job(shared.now(), &job.id, node, Ended::Failed(why)).await,
-        Outcome::NotOurs => Ok(false),
-    };
-    if let Err(error) = ended {
-        tracing::warn!(%error, job = job.id, "the end of a job could not be kept: it is done again");
     }
-    told(shared, &job.id).await;
-}
-
-enum Outcome {
-    /// With this summary.
-    Done(String),
-    Failed(String),
-    /// It was cancelled, or another node has it.
-    NotOurs,
 }
 
 async fn start(shared: &Context, job: &JobRow) -> std::io::Result<Child> {
@@ -48,6 +31,7 @@ async fn start(shared: &Context, job: &JobRow) -> std::io::Result<Child> {
     tokio::fs::create_dir_all(&config.folder).await?;
     let file = config.folder.join(format!("{}.toml", job.id));
     tokio::fs::write(&file, &job.request).await?;
+    let clickhouse = config.clickhouse.as_ref().map_or_else(|| "none".to_owned(), ClickHouseUrl::expose);
     Command::new(&config.program)
         .arg("backtest")
         .arg(&file)
@@ -55,6 +39,7 @@ async fn start(shared: &Context, job: &JobRow) -> std::io::Result<Child> {
         .arg("--out")
         .arg(&config.results)
         .args(["--memory-max", &config.memory_mib.to_string()])
+        .env(CLICKHOUSE, clickhouse)
         // Its end is the job's: it reads nothing.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

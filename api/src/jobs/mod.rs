@@ -1,19 +1,24 @@
-//! Jobs: work that takes long, in processes of their own.
+//! Jobs: work that takes long.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | [`JobsConfig`], and the loop that takes jobs |
-//! | `child.rs` | one job: the process that does it |
+//! | `child.rs` | a backtest: the process that does it |
+//! | `replay.rs` | a session verified or forked: the thread that does it |
 //!
-//! A job is a row of the state, so that it outlives the server; the node that does it says so every second. Its process has
-//! the lowest priority and a bound on its memory, and ends when the server does: the job then waits for the next.
+//! A job is a row of the state, so that it outlives the server; the node that does it says so every second. Its process or
+//! thread has the lowest priority, a process a bound on its memory too, and ends when the server does: the job then waits for
+//! the next.
 
 mod child;
+pub(crate) mod replay;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tradeflow_model::Timestamp;
+use tradeflow_results::ClickHouseUrl;
+use tradeflow_state::{Ended, JobRow};
 
 use crate::context::Context;
 use crate::routes::backtests::JobView;
@@ -30,6 +35,8 @@ pub struct JobsConfig {
     pub results: PathBuf,
     /// A folder for what jobs are told.
     pub folder: PathBuf,
+    /// ClickHouse, which results go to as well, and are asked of.
+    pub clickhouse: Option<ClickHouseUrl>,
     /// Jobs at once; 0 for a node that does none.
     pub at_once: usize,
     /// Memory of a job at most, in MiB.
@@ -38,6 +45,8 @@ pub struct JobsConfig {
     pub node: String,
 }
 
+/// The variable that names ClickHouse to a process, or `none`.
+pub(crate) const CLICKHOUSE: &str = "TRADEFLOW_CLICKHOUSE";
 /// How often it looks for jobs.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A node that has not said for so long that it does a job is gone, in nanoseconds.
@@ -58,7 +67,7 @@ pub(crate) async fn run(shared: Context) {
             match shared.state.take_job(shared.now(), &node, lease(&shared)).await {
                 Ok(Some(job)) => {
                     let (shared, node) = (shared.clone(), node.clone());
-                    running.push(actix_web::rt::spawn(async move { child::run(&shared, &node, job).await }));
+                    running.push(actix_web::rt::spawn(async move { one(&shared, &node, job).await }));
                     continue;
                 }
                 Ok(None) => {}
@@ -67,6 +76,33 @@ pub(crate) async fn run(shared: Context) {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// How a job ended.
+enum Outcome {
+    /// With this, as JSON.
+    Done(String),
+    Failed(String),
+    /// It was cancelled, or another node has it.
+    NotOurs,
+}
+
+/// Does a job, to whatever end.
+async fn one(shared: &Context, node: &str, job: JobRow) {
+    told(shared, &job.id).await;
+    let outcome = match job.kind.as_str() {
+        "backtest" => child::run(shared, node, &job).await,
+        _ => replay::run(shared, node, &job).await,
+    };
+    let ended = match &outcome {
+        Outcome::Done(result) => shared.state.end_job(shared.now(), &job.id, node, Ended::Done(result)).await,
+        Outcome::Failed(why) => shared.state.end_job(shared.now(), &job.id, node, Ended::Failed(why)).await,
+        Outcome::NotOurs => Ok(false),
+    };
+    if let Err(error) = ended {
+        tracing::warn!(%error, job = job.id, "the end of a job could not be kept: it is done again");
+    }
+    told(shared, &job.id).await;
 }
 
 /// Tells those who follow the job.

@@ -38,7 +38,8 @@ impl Collector for NodeCollector {
         self.bus(&mut page)?;
         self.cells(&mut page)?;
         self.recorder(&mut page)?;
-        self.bars(&mut page)
+        self.bars(&mut page)?;
+        self.uploads(&mut page)
     }
 }
 
@@ -285,6 +286,16 @@ impl NodeCollector {
             page.counters(name, help, [(vec![], of(counter))])?;
         }
         Ok(())
+    }
+
+    fn uploads(&self, page: &mut Page<'_>) -> Result<(), Error> {
+        let Some(status) = self.node.uploads() else { return Ok(()) };
+        let waiting = [(vec![], of(&status.waiting) as f64)];
+        page.gauges("results_waiting", "Runs on disk here that are not in ClickHouse yet.", waiting)?;
+        let set_aside = [(vec![], of(&status.set_aside) as f64)];
+        page.gauges("results_set_aside", "Runs whose folders are too damaged to be uploaded.", set_aside)?;
+        let failing = [(vec![], yes(status.failing.load(Ordering::Relaxed)))];
+        page.gauges("results_failing", "Whether ClickHouse was away, or refused, at the last try.", failing)
     }
 
     fn bars(&self, page: &mut Page<'_>) -> Result<(), Error> {

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::{HttpResponse, web};
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 use crate::source::NodeSource;
@@ -34,8 +35,12 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(node: Arc<dyn NodeSource>) -> Self {
+    /// `shed` counts events that the system log has no room for, where there is one.
+    pub(crate) fn new(node: Arc<dyn NodeSource>, shed: Option<Counter>) -> Self {
         let mut registry = Registry::with_prefix("tradeflow");
+        if let Some(shed) = shed {
+            registry.register("system_log_shed", "Events that the system log had no room for", shed);
+        }
         registry.register_collector(Box::new(NodeCollector { node, latencies: Latencies::default() }));
         Self { registry, looking: Mutex::default() }
     }

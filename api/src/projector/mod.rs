@@ -53,6 +53,8 @@ pub struct Projector {
 
 /// Records that are written in one transaction at most.
 const BATCH_MAX: usize = 500;
+/// A database that has not answered by then is away: behind a network that loses everything it never would.
+const ANSWERS_MAX: Duration = Duration::from_secs(10);
 /// For so long it waits for records.
 const POLL: Duration = Duration::from_millis(50);
 /// For so long it waits after a failure.
@@ -240,8 +242,15 @@ impl Tables {
     }
 
     fn from(&self, topic: &Topic, partition: u32) -> Result<Option<u64>, ProjectError> {
-        let asked = self.state.projected(&self.origin, topic.as_str(), partition);
-        Ok(self.handle.block_on(asked)?)
+        self.ask(self.state.projected(&self.origin, topic.as_str(), partition))
+    }
+
+    /// Waits for the database.
+    fn ask<T>(&self, asked: impl Future<Output = Result<T, StateError>>) -> Result<T, ProjectError> {
+        let answered = self.handle.block_on(async { tokio::time::timeout(ANSWERS_MAX, asked).await });
+        Ok(answered.unwrap_or_else(|_| {
+            Err(StateError::Unavailable(format!("no answer within {} s", ANSWERS_MAX.as_secs())))
+        })?)
     }
 
     /// Writes records of a partition; where to read on, or none when someone else wrote in between.
@@ -271,7 +280,7 @@ impl Tables {
         let next = last.offset + 1;
         let (origin, topic) = (self.origin.as_str(), topic.as_str());
         let batch = Batch { origin, topic, partition, from, next, rows: &rows };
-        Ok(self.handle.block_on(self.state.project(batch))?.then_some(next))
+        Ok(self.ask(self.state.project(batch))?.then_some(next))
     }
 }
 

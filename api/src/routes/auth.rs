@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, get, post};
 use serde::{Deserialize, Serialize};
 use tradeflow_model::Timestamp;
-use tradeflow_state::{Issued, NewAudit, NewUser, Refreshed, Role, User, password as passwords};
+use tradeflow_state::{Issued, NewAudit, NewUser, Refreshed, Role, StateError, User, password as passwords};
 use utoipa::ToSchema;
 
 use super::{Checks, audit, header, note, time};
@@ -38,6 +38,9 @@ pub(crate) struct Login {
     /// The password.
     #[schema(max_length = 256, format = Password)]
     password: String,
+    /// What the authenticator shows, or a recovery code, for users who have a second factor.
+    #[schema(max_length = 64)]
+    code: Option<String>,
     /// For pages: the tokens come as cookies that scripts can't read.
     #[serde(default)]
     cookies: bool,
@@ -153,7 +156,7 @@ fn check_password(field: &str, password: &str, known: &[&str]) -> Result<(), Pro
     if problems.is_empty() { Ok(()) } else { Err(Problem::field(field, problems.join("; "))) }
 }
 
-fn entry<'a>(actor: &'a str, action: &'a str, outcome: &'a str, address: &'a str) -> NewAudit<'a> {
+pub(crate) fn entry<'a>(actor: &'a str, action: &'a str, outcome: &'a str, address: &'a str) -> NewAudit<'a> {
     NewAudit { user: None, actor, action, object: "", outcome, address }
 }
 
@@ -193,6 +196,9 @@ pub(crate) async fn register(
 }
 
 /// Log in
+///
+/// A user with a second factor who sends no `code` gets 401 with the code `second-factor` once his password is right; he
+/// sends all of it again, with the code.
 #[utoipa::path(tag = "auth", request_body = Login, security(()), responses((status = 200, body = Tokens)))]
 #[post("/auth/login")]
 pub(crate) async fn login(
@@ -200,21 +206,31 @@ pub(crate) async fn login(
     request: HttpRequest,
     body: Body<Login>,
 ) -> Result<HttpResponse, Problem> {
-    const WRONG: &str = "email or password is wrong";
-    let Login { email, password, cookies } = body.0;
+    const WRONG: &str = "email, password or code is wrong";
+    let Login { email, password, code, cookies } = body.0;
     Checks::new()
         .text("email", &email, 1, 254)
         .that(password.len() <= 256, "password", "is too long")
+        .that(code.as_ref().is_none_or(|code| code.len() <= 64), "code", "is too long")
         .done()?;
     let (now, from) = (shared.now(), address(&request));
     let attempt = shared.state.attempt(&email).await?;
-    if let Some(attempt) = attempt.as_ref().filter(|attempt| attempt.locked_until > now) {
-        let wait = (attempt.locked_until.as_nanos() - now.as_nanos()) / 1_000_000_000 + 1;
-        return Err(Problem::too_many(wait.unsigned_abs()));
+    if let Some(secs) = attempt.as_ref().and_then(|attempt| attempt.wait(now)) {
+        return Err(Problem::too_many(secs));
     }
     let id = attempt.as_ref().map(|attempt| attempt.user.id.clone());
-    let hash = attempt.as_ref().map(|attempt| attempt.password.as_str());
-    let right = passwords::verify(&password, hash).await?;
+    // A user of a provider may have none: it takes as long as if there were no such user.
+    let hash = attempt.as_ref().map(|attempt| attempt.password.as_str()).filter(|hash| !hash.is_empty());
+    let mut right = passwords::verify(&password, hash).await?;
+    if let Some(user) = attempt.as_ref().map(|attempt| &attempt.user).filter(|user| right && !user.disabled)
+        && shared.state.second_factor(&user.id).await?.is_some_and(|found| found.confirmed)
+    {
+        let Some(code) = &code else {
+            note(&shared, entry(&email, "auth.login", "a code is asked for", &from)).await;
+            return Err(Problem::second_factor());
+        };
+        right = shared.state.spend_code(now, &shared.keys, user, code).await?;
+    }
     let Some(attempt) = attempt.filter(|attempt| right && !attempt.user.disabled) else {
         if let Some(id) = id {
             shared.state.note_failed_login(now, &id).await?;
@@ -222,11 +238,21 @@ pub(crate) async fn login(
         note(&shared, entry(&email, "auth.login", WRONG, &from)).await;
         return Err(Problem::unauthorized(WRONG));
     };
-    let agent: String = header(&request, "user-agent").unwrap_or_default().chars().take(200).collect();
-    let user = attempt.user;
+    log_in_as(&shared, &request, attempt.user, cookies).await
+}
+
+/// Begins a log-in of a user who has shown that he is one.
+pub(crate) async fn log_in_as(
+    shared: &Shared,
+    request: &HttpRequest,
+    user: User,
+    as_cookies: bool,
+) -> Result<HttpResponse, Problem> {
+    let (now, from) = (shared.now(), address(request));
+    let agent: String = header(request, "user-agent").unwrap_or_default().chars().take(200).collect();
     let issued = shared.state.begin_session(now, &user.id, shared.config.lifetimes, &from, &agent).await?;
-    note(&shared, NewAudit { user: Some(&user.id), ..entry(&user.email, "auth.login", "done", &from) }).await;
-    Ok(tokens(&shared, now, user, &issued, cookies))
+    note(shared, NewAudit { user: Some(&user.id), ..entry(&user.email, "auth.login", "done", &from) }).await;
+    Ok(tokens(shared, now, user, &issued, as_cookies))
 }
 
 /// Exchange the refresh token for new tokens
@@ -333,22 +359,41 @@ pub(crate) async fn forgot(
     body: Body<Forgot>,
 ) -> Result<HttpResponse, Problem> {
     Checks::new().text("email", &body.0.email, 1, 254).done()?;
-    if let Some(attempt) = shared.state.attempt(&body.0.email).await?.filter(|attempt| !attempt.user.disabled)
-    {
-        let user = attempt.user;
-        let token = shared.state.add_reset(shared.now(), &user.id).await?;
-        // No mail is configured: whoever can read the node's log gives it on.
-        tracing::warn!(target: "mail", to = user.email, "a password is to be set anew; token: {}", token.reveal());
-        note(
-            &shared,
-            NewAudit {
-                user: Some(&user.id),
-                ..entry(&user.email, "auth.forgot", "done", &address(&request))
-            },
-        )
-        .await;
+    let found = shared.state.attempt(&body.0.email).await?.map(|attempt| attempt.user);
+    if let Some(user) = found.filter(|user| !user.disabled) {
+        let from = address(&request);
+        // The answer does not wait: how long it takes would tell that there is such a user.
+        actix_web::rt::spawn(async move {
+            if let Err(error) = send_reset(&shared, &user, &from).await {
+                tracing::warn!(%error, user = user.id, "a letter to set a password anew");
+            }
+        });
     }
     Ok(HttpResponse::Accepted().finish())
+}
+
+/// Sends a token to set the password anew, if the user has not been sent too many.
+async fn send_reset(shared: &Shared, user: &User, from: &str) -> Result<(), StateError> {
+    let known =
+        |outcome| NewAudit { user: Some(&user.id), ..entry(&user.email, "auth.forgot", outcome, from) };
+    if shared.limits.mail(&user.id).is_err() {
+        note(shared, known("too many letters")).await;
+        return Ok(());
+    }
+    let token = shared.state.add_reset(shared.now(), &user.id).await?;
+    let page = shared.config.public_url.as_deref().map(|url| format!(", for instance at {url}/api/v1/docs/"));
+    let text = format!(
+        "Someone, from the address {from}, asked to set the password of {} at TradeFlow anew.\n\n\
+         Token: {}\n\n\
+         It is good once, for 30 minutes. Send it with the new password to POST /api/v1/auth/reset{}.\n\
+         If it was not you, there is nothing to do: the password stays as it is.\n",
+        user.email,
+        token.reveal(),
+        page.unwrap_or_default(),
+    );
+    shared.mail.send(&user.email, "TradeFlow: set your password anew", &text);
+    note(shared, known("done")).await;
+    Ok(())
 }
 
 /// Set a forgotten password anew

@@ -1,4 +1,4 @@
-//! `backtests`: jobs that run strategies on history.
+//! `backtests`: jobs that run strategies on history, and the other jobs, which are followed in the same way.
 
 use actix_web::{HttpResponse, delete, get, post, web};
 use schemars::JsonSchema;
@@ -46,7 +46,7 @@ pub(crate) struct JobView {
     job_id: String,
     /// Whose it is.
     user_id: String,
-    /// `backtest`.
+    /// `backtest`, `verify` or `fork`.
     kind: String,
     /// Its name.
     name: String,
@@ -143,18 +143,45 @@ pub(crate) async fn submit(
     });
     let rows = planned.await.map_err(|_| Problem::unavailable("the server is stopping"))?;
     let rows = rows.map_err(|why| Problem::field("config", why))?;
+    let job = add(&shared, &caller, "backtest", name, text, rows as i64).await?;
+    audit(&shared, &caller, "backtests.submit", &job.job_id, "done").await;
+    Ok(HttpResponse::Accepted().json(job))
+}
+
+/// Queues a job whose request is JSON.
+pub(crate) async fn queue(
+    shared: &Context,
+    caller: &Caller,
+    kind: &str,
+    name: String,
+    request: &impl Serialize,
+    total: i64,
+) -> Result<JobView, Problem> {
+    let request = serde_json::to_string(request).map_err(|_| Problem::internal())?;
+    add(shared, caller, kind, name, request, total).await
+}
+
+/// Queues a job.
+async fn add(
+    shared: &Context,
+    caller: &Caller,
+    kind: &str,
+    name: String,
+    request: String,
+    total: i64,
+) -> Result<JobView, Problem> {
     let row = JobRow {
         id: Uuid::now_v7().to_string(),
         user_id: caller.id().to_owned(),
-        kind: "backtest".to_owned(),
+        kind: kind.to_owned(),
         name,
-        request: text,
+        request,
         status: "queued".to_owned(),
         created: shared.now().as_nanos(),
         started: None,
         ended: None,
         progress: 0,
-        total: rows as i64,
+        total,
         node: None,
         lease: 0,
         error: None,
@@ -163,9 +190,8 @@ pub(crate) async fn submit(
     if !shared.state.add_job(&row, WAITING_MAX).await? {
         return Err(Problem::conflict("too-many", format!("{WAITING_MAX} of your jobs wait or run already")));
     }
-    audit(&shared, &caller, "backtests.submit", &row.id, "done").await;
-    jobs::told(&shared, &row.id).await;
-    Ok(HttpResponse::Accepted().json(JobView::from(row)))
+    jobs::told(shared, &row.id).await;
+    Ok(JobView::from(row))
 }
 
 fn read(text: &str) -> Result<RunConfig, Problem> {
@@ -182,7 +208,7 @@ fn read(text: &str) -> Result<RunConfig, Problem> {
     })
 }
 
-/// Backtests, the newest first
+/// Backtests and other jobs, the newest first
 ///
 /// One's own; managers and administrators see all.
 #[utoipa::path(tag = "backtests", params(WhichJobs), security(("bearer" = ["viewer"])),
@@ -222,7 +248,7 @@ pub(crate) async fn compare(
     Ok(HttpResponse::Ok().json(compared))
 }
 
-/// A backtest
+/// A backtest or another job
 #[utoipa::path(tag = "backtests", params(("job_id" = String, Path, description = "Its id")),
     security(("bearer" = ["viewer"])), responses((status = 200, body = JobView)))]
 #[get("/backtests/{job_id}")]
@@ -234,9 +260,9 @@ pub(crate) async fn get(
     Ok(HttpResponse::Ok().json(JobView::from(job_of(&shared, &caller, &id).await?)))
 }
 
-/// The summary of a backtest
+/// What came of a backtest or another job
 ///
-/// The same as `summary.json` of its folder. 409 with code `not-done` before its end.
+/// Of a backtest the same as `summary.json` of its folder, of a session's proof the verdict, of a fork the comparison. 409 with code `not-done` before its end.
 #[utoipa::path(tag = "backtests", params(("job_id" = String, Path, description = "Its id")),
     security(("bearer" = ["viewer"])), responses((status = 200, body = Object)))]
 #[get("/backtests/{job_id}/summary")]
@@ -250,7 +276,7 @@ pub(crate) async fn summary(
     Ok(HttpResponse::Ok().content_type("application/json").body(result))
 }
 
-/// Cancel a backtest
+/// Cancel a backtest or another job
 ///
 /// 409 with code `ended` when it has ended.
 #[utoipa::path(tag = "backtests", params(("job_id" = String, Path, description = "Its id")),

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
+use serde_json::json;
 use tradeflow_live::commands::WireCommand;
+use tradeflow_model::OrderId;
 use tradeflow_state::{Begun, Written};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{account_of, audit, header};
+use super::{audit_command, header, open_account_of};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::problem::Problem;
@@ -43,7 +45,7 @@ pub(crate) async fn command(
     action: &str,
     wanted: WireCommand,
 ) -> Result<HttpResponse, Problem> {
-    account_of(shared, caller, account).await?;
+    open_account_of(shared, caller, account).await?;
     let fresh = Uuid::now_v7().to_string();
     let Some(key) = idempotency_key(request)? else {
         return Ok(HttpResponse::Ok().json(run(shared, caller, account, action, &fresh, wanted).await?));
@@ -105,11 +107,19 @@ async fn run(
     command_id: &str,
     wanted: WireCommand,
 ) -> Result<Done, Problem> {
+    let mut detail = json!({ "command_id": command_id, "command": wanted });
     let sent = shared.commander.send(shared.now(), account, command_id, wanted).await;
-    let outcome = sent.as_ref().map_or_else(|problem| problem.detail.clone(), |_| "done".to_owned());
-    audit(shared, caller, action, account, &outcome).await;
-    let order_ids = sent?.into_iter().map(|id| id.as_u64().to_string()).collect();
-    Ok(Done { command_id: command_id.to_owned(), order_ids })
+    let ids = |orders: Vec<OrderId>| orders.into_iter().map(|id| id.as_u64().to_string()).collect();
+    let sent = sent.map(|orders| Done { command_id: command_id.to_owned(), order_ids: ids(orders) });
+    let outcome = match &sent {
+        Ok(done) => {
+            detail["order_ids"] = json!(done.order_ids);
+            "done"
+        }
+        Err(problem) => &problem.detail,
+    };
+    audit_command(shared, caller, action, account, outcome, Some(&detail.to_string())).await;
+    sent
 }
 
 fn answer(status: u16, body: String) -> HttpResponse {

@@ -1,11 +1,16 @@
 //! `logs`: what was done, and what came over webhooks.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, get};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tradeflow_model::Timestamp;
 use tradeflow_state::{AuditEntry, AuditFilter, Role, WebhookEntry};
 use utoipa::{IntoParams, ToSchema};
 
+use super::listing::instant;
+use super::log_export::{ExportFormat, Line, stream};
 use super::{Page, Paging, limit, time};
 use crate::auth::{Administrator, As, Trader};
 use crate::body::Query;
@@ -20,11 +25,36 @@ pub(crate) struct Which {
     user_id: Option<String>,
     /// Those whose action begins so: `auth.`, `orders.place`.
     action: Option<String>,
+    /// Those with this object, such as an account.
+    object: Option<String>,
+    /// From this time on, as UTC in RFC 3339.
+    from: Option<String>,
+    /// Before this time.
+    to: Option<String>,
     /// `next` of the page before.
     cursor: Option<String>,
     /// How many at most: 1 to 500, 100 when it is not given.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
+}
+
+/// Which entries, and how.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ExportedEntries {
+    /// Those of a user, by his id.
+    user_id: Option<String>,
+    /// Those whose action begins so: `auth.`, `orders.place`.
+    action: Option<String>,
+    /// Those with this object, such as an account.
+    object: Option<String>,
+    /// From this time on, as UTC in RFC 3339.
+    from: Option<String>,
+    /// Before this time.
+    to: Option<String>,
+    /// `csv` (the default) or `json`.
+    #[param(value_type = Option<String>)]
+    format: Option<ExportFormat>,
 }
 
 /// Something that was done, or tried.
@@ -46,16 +76,41 @@ pub(crate) struct AuditView {
     outcome: String,
     /// From where.
     address: String,
+    /// Of a command to a cell: its `command_id`, the `command` as it was sent, and the `order_ids` that it made.
+    #[schema(value_type = Option<Object>)]
+    detail: Option<Map<String, Value>>,
 }
 
 impl From<AuditEntry> for AuditView {
     fn from(entry: AuditEntry) -> Self {
-        let AuditEntry { id, ts, user, actor, action, object, outcome, address } = entry;
-        Self { id, time: time(ts), user_id: user, actor, action, object, outcome, address }
+        let AuditEntry { id, ts, user, actor, action, object, outcome, address, detail } = entry;
+        let time = time(Timestamp::from_nanos(ts));
+        let detail = detail.and_then(|text| serde_json::from_str(&text).ok());
+        Self { id, time, user_id: user, actor, action, object, outcome, address, detail }
+    }
+}
+
+impl Line for AuditView {
+    const COLUMNS: &'static [&'static str] =
+        &["id", "time", "user_id", "actor", "action", "object", "outcome", "address", "detail"];
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let user = self.user_id.clone().unwrap_or_default();
+        let detail = self.detail.clone().map(|detail| Value::from(detail).to_string());
+        let rest = [&self.actor, &self.action, &self.object, &self.outcome, &self.address];
+        let cells = [self.id.clone(), self.time.clone(), user].into_iter().chain(rest.into_iter().cloned());
+        cells.chain([detail.unwrap_or_default()]).collect()
     }
 }
 
 /// Who did what, the newest first
+///
+/// The entries of commands to cells (`action=orders.`, `positions.`, `strategies.`, `accounts.`) are the log of executions:
+/// they say what was sent, and what came of it.
 #[utoipa::path(tag = "logs", params(Which), security(("bearer" = ["administrator"])),
     responses((status = 200, body = Page<AuditView>)))]
 #[get("/logs/audit")]
@@ -64,13 +119,45 @@ pub(crate) async fn audit(
     _: As<Administrator>,
     which: Query<Which>,
 ) -> Result<HttpResponse, Problem> {
-    let Which { user_id, action, cursor, limit: count } = which.0;
-    let most = limit(count)?;
-    let filter =
-        AuditFilter { user: user_id.as_deref(), action: action.as_deref(), before: cursor.as_deref() };
+    let which = which.0;
+    let most = limit(which.limit)?;
+    let filter = AuditFilter {
+        user: which.user_id.as_deref(),
+        action: which.action.as_deref(),
+        object: which.object.as_deref(),
+        from: instant("from", which.from.as_deref())?,
+        to: instant("to", which.to.as_deref())?,
+        before: which.cursor.as_deref(),
+    };
     let entries = shared.state.audit(filter, most + 1).await?;
-    let entries = entries.into_iter().map(AuditView::from).collect();
-    Ok(HttpResponse::Ok().json(Page::of(entries, most, |entry: &AuditView| entry.id.clone())))
+    Ok(HttpResponse::Ok().json(Page::of(entries, most, |entry| entry.id.clone()).map(AuditView::from)))
+}
+
+/// Who did what, as a file
+///
+/// All that fit the filter, the newest first.
+#[utoipa::path(tag = "logs", params(ExportedEntries), security(("bearer" = ["administrator"])),
+    responses((status = 200, description = "The file",
+        content((String = "text/csv"), (Vec<AuditView> = "application/json")))))]
+#[get("/logs/audit/export")]
+pub(crate) async fn export_audit(
+    shared: Context,
+    _: As<Administrator>,
+    which: Query<ExportedEntries>,
+) -> Result<HttpResponse, Problem> {
+    let ExportedEntries { user_id, action, object, from, to, format } = which.0;
+    let (from, to) = (instant("from", from.as_deref())?, instant("to", to.as_deref())?);
+    let of = Arc::new([user_id, action, object]);
+    stream("audit", format.unwrap_or_default(), move |before: Option<String>, count| {
+        let (shared, of) = (shared.clone(), of.clone());
+        async move {
+            let [user, action, object] = of.each_ref().map(Option::as_deref);
+            let filter = AuditFilter { user, action, object, from, to, before: before.as_deref() };
+            let entries = shared.state.audit(filter, count).await?;
+            Ok(entries.into_iter().map(AuditView::from).collect())
+        }
+    })
+    .await
 }
 
 /// Something that came over a webhook.

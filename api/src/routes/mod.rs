@@ -4,22 +4,32 @@
 //! what holds, and in its description, which the OpenAPI document shows; a test compares the two by calling it.
 
 pub(crate) mod accounts;
+pub(crate) mod alerts;
 pub(crate) mod api_keys;
 pub(crate) mod auth;
 pub(crate) mod backtests;
+pub(crate) mod bars;
 pub(crate) mod command;
+pub(crate) mod credentials;
+pub(crate) mod download;
 pub(crate) mod equity;
 pub(crate) mod fills;
 pub(crate) mod instruments;
 pub(crate) mod listing;
+pub(crate) mod live_sessions;
+pub(crate) mod log_export;
 pub(crate) mod logs;
+pub(crate) mod oidc;
 pub(crate) mod orders;
 pub(crate) mod positions;
 pub(crate) mod quotes;
 pub(crate) mod results;
+pub(crate) mod second_factor;
 pub(crate) mod sessions;
+pub(crate) mod settings;
 pub(crate) mod signals;
 pub(crate) mod strategies;
+pub(crate) mod system_log;
 pub(crate) mod trades;
 pub(crate) mod users;
 pub(crate) mod watchlists;
@@ -46,7 +56,21 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(auth::change_password)
         .service(auth::forgot)
         .service(auth::reset)
+        .service(oidc::providers)
+        .service(oidc::begin)
+        .service(oidc::link)
+        .service(oidc::unlink)
+        .service(oidc::callback)
+        .service(second_factor::show)
+        .service(second_factor::begin)
+        .service(second_factor::confirm)
+        .service(second_factor::renew)
+        .service(second_factor::remove)
+        .service(second_factor::remove_of_user)
         .service(sessions::list)
+        .service(live_sessions::list)
+        .service(live_sessions::verify)
+        .service(live_sessions::fork)
         .service(sessions::end)
         .service(api_keys::list)
         .service(api_keys::create)
@@ -61,6 +85,7 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(watchlists::remove)
         .service(instruments::list)
         .service(instruments::get)
+        .service(bars::get)
         .service(quotes::list)
         .service(quotes::get)
         .service(accounts::list)
@@ -71,12 +96,21 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(accounts::pause)
         .service(accounts::resume)
         .service(accounts::kill)
+        .service(accounts::open::open)
+        .service(accounts::open::change)
+        .service(accounts::open::close)
+        .service(accounts::limits::show)
+        .service(accounts::limits::put)
+        .service(credentials::list)
+        .service(credentials::give)
+        .service(credentials::remove)
         .service(positions::list)
         .service(positions::close)
         .service(positions::flatten)
         .service(equity::get)
         .service(orders::read::list)
         .service(orders::read::get)
+        .service(orders::preview::preview)
         .service(orders::place)
         .service(orders::change)
         .service(orders::cancel)
@@ -89,6 +123,9 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(trades::annotate)
         .service(strategies::list)
         .service(strategies::get)
+        .service(strategies::dry_run::run_once)
+        .service(strategies::account::list)
+        .service(strategies::account::versions)
         .service(strategies::start)
         .service(strategies::stop)
         .service(signals::list)
@@ -109,13 +146,27 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(backtests::get)
         .service(backtests::summary)
         .service(backtests::cancel)
+        .service(download::download)
         .service(results::equity)
         .service(results::orders)
         .service(results::fills)
         .service(results::trades)
         .service(results::runs)
         .service(results::groups)
+        .service(alerts::list)
+        .service(alerts::create)
+        .service(alerts::get)
+        .service(alerts::change)
+        .service(alerts::remove)
+        .service(alerts::test)
+        .service(alerts::events)
+        .service(settings::get)
+        .service(settings::change)
+        .service(settings::change_global)
         .service(logs::audit)
+        .service(logs::export_audit)
+        .service(system_log::system)
+        .service(system_log::export_system)
         .service(logs::webhooks)
         .service(connection::open);
 }
@@ -195,6 +246,18 @@ impl Checks {
 
 /// Notes in the audit log what a caller did. What was done stands, whether it can be noted or not.
 pub(crate) async fn audit(shared: &Shared, caller: &Caller, action: &str, object: &str, outcome: &str) {
+    audit_command(shared, caller, action, object, outcome, None).await;
+}
+
+/// The same of a command to a cell: what was sent, and the orders that it made, as a JSON object.
+pub(crate) async fn audit_command(
+    shared: &Shared,
+    caller: &Caller,
+    action: &str,
+    object: &str,
+    outcome: &str,
+    detail: Option<&str>,
+) {
     let user = &caller.identity.user;
     let new = NewAudit {
         user: Some(&user.id),
@@ -204,12 +267,16 @@ pub(crate) async fn audit(shared: &Shared, caller: &Caller, action: &str, object
         outcome,
         address: &caller.address,
     };
-    note(shared, new).await;
+    write(shared, new, detail).await;
 }
 
 pub(crate) async fn note(shared: &Shared, new: NewAudit<'_>) {
+    write(shared, new, None).await;
+}
+
+async fn write(shared: &Shared, new: NewAudit<'_>, detail: Option<&str>) {
     tracing::info!(target: "audit", actor = new.actor, action = new.action, object = new.object, outcome = new.outcome, address = new.address);
-    if let Err(error) = shared.state.add_audit(shared.now(), new).await {
+    if let Err(error) = shared.state.add_command_audit(shared.now(), new, detail).await {
         tracing::warn!(%error, "the audit log");
     }
 }
@@ -230,12 +297,21 @@ pub(crate) fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-/// An account that the caller may see; others are as if they were not there.
+/// An account that the caller may see, one that was closed included; others are as if they were not there.
 pub(crate) async fn account_of(shared: &Context, caller: &Caller, account: &str) -> Result<(), Problem> {
     let plan = shared.plan();
-    let known = plan.run.cells.iter().any(|cell| cell.account.id.as_str() == account);
+    let known = plan.cell_of(account).is_some();
     let shown = known
         && (caller.identity.user.role >= tradeflow_state::Role::Manager
             || shared.state.has_access(caller.id(), account).await?);
     if shown { Ok(()) } else { Err(Problem::missing("account")) }
+}
+
+/// An account that the caller may see and that is not closed.
+pub(crate) async fn open_account_of(shared: &Context, caller: &Caller, account: &str) -> Result<(), Problem> {
+    account_of(shared, caller, account).await?;
+    if shared.plan().open_cell_of(account).is_some() {
+        return Ok(());
+    }
+    Err(Problem::conflict("closed", format!("account {account} was closed: it trades no more")))
 }

@@ -8,6 +8,7 @@ use tradeflow_live::node::PositionView;
 use utoipa::ToSchema;
 
 use super::account_of;
+use super::accounts::cell_here;
 use super::command::{Done, Idempotency, command};
 use crate::auth::{As, Trader, Viewer};
 use crate::context::Context;
@@ -42,9 +43,13 @@ pub(crate) async fn list(
     account: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     account_of(&shared, &caller, &account).await?;
-    let view = shared.node.view().cells.into_iter().find(|view| view.account == *account);
-    let view = view.ok_or_else(|| Problem::unavailable("the account's cell does not run on this node"))?;
-    Ok(HttpResponse::Ok().json(view.positions.into_iter().map(PositionLine::from).collect::<Vec<_>>()))
+    let positions = match cell_here(&shared, &account) {
+        Some(view) => view.positions,
+        // It was closed with none.
+        None if shared.plan().open_cell_of(&account).is_none() => Vec::new(),
+        None => return Err(Problem::unavailable("the account's cell does not run on this node")),
+    };
+    Ok(HttpResponse::Ok().json(positions.into_iter().map(PositionLine::from).collect::<Vec<_>>()))
 }
 
 /// Close a position

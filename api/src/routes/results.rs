@@ -19,9 +19,15 @@ impl From<ResultsError> for Problem {
         match error {
             ResultsError::Missing(_) => Self::missing("run"),
             ResultsError::Query(why) => Self::field("query", why),
-            ResultsError::Unavailable { .. } => {
+            ResultsError::Unavailable { ref reason, .. } => {
                 tracing::warn!(%error, "results");
-                Self::unavailable("the results are not available")
+                Self::unavailable(format!("the results are in ClickHouse, which does not answer: {reason}"))
+            }
+            ResultsError::Server { .. } => {
+                tracing::error!(%error, "results");
+                Self::unavailable(
+                    "the results are in ClickHouse, which refused the question; the log tells why",
+                )
             }
             error => {
                 tracing::error!(%error, "results");
@@ -81,15 +87,24 @@ impl WhichRows {
 }
 
 /// The name of a job's run.
-async fn run_of(shared: &Context, caller: &Caller, id: &str) -> Result<String, Problem> {
+pub(crate) async fn run_of(shared: &Context, caller: &Caller, id: &str) -> Result<String, Problem> {
     let row = job_of(shared, caller, id).await?;
     let status = row.status;
     let result = row.result.ok_or_else(|| Problem::conflict("not-done", format!("it is {status}")))?;
     let summary: serde_json::Value = serde_json::from_str(&result).map_err(|_| Problem::internal())?;
-    let name = summary["results"]
-        .as_str()
-        .and_then(|place| Path::new(place).file_name()?.to_str().map(str::to_owned));
-    name.ok_or_else(Problem::internal)
+    let place = summary["results"].as_str().or(summary["forked"]["results"].as_str());
+    let name = place.and_then(|place| Path::new(place).file_name()?.to_str().map(str::to_owned));
+    name.ok_or_else(|| Problem::conflict("no-tables", "a session's proof has no tables"))
+}
+
+/// What is wrong with a question about the run of a job that is done.
+fn of_job(shared: &Context, error: ResultsError) -> Problem {
+    match error {
+        ResultsError::Missing(_) if shared.jobs.clickhouse.is_some() => Problem::unavailable(
+            "the run is not in ClickHouse: it waits to be uploaded, or is set aside; /health tells",
+        ),
+        error => error.into(),
+    }
 }
 
 /// The equity curve of a backtest
@@ -108,7 +123,8 @@ pub(crate) async fn equity(
         return Err(Problem::field("points", "takes 4 to 10000"));
     }
     let run = run_of(&shared, &caller, &id).await?;
-    rows(shared.runs.equity(&run, account.as_deref(), Some(points)).await?, None)
+    let curve = shared.runs.equity(&run, account.as_deref(), Some(points)).await;
+    rows(curve.map_err(|error| of_job(&shared, error))?, None)
 }
 
 /// The orders of a backtest
@@ -123,7 +139,7 @@ pub(crate) async fn orders(
 ) -> Result<HttpResponse, Problem> {
     let wanted = which.0.query()?;
     let run = run_of(&shared, &caller, &id).await?;
-    let page = shared.runs.orders(&run, &wanted).await?;
+    let page = shared.runs.orders(&run, &wanted).await.map_err(|error| of_job(&shared, error))?;
     rows(page.rows, page.next)
 }
 
@@ -139,7 +155,7 @@ pub(crate) async fn fills(
 ) -> Result<HttpResponse, Problem> {
     let wanted = which.0.query()?;
     let run = run_of(&shared, &caller, &id).await?;
-    let page = shared.runs.fills(&run, &wanted).await?;
+    let page = shared.runs.fills(&run, &wanted).await.map_err(|error| of_job(&shared, error))?;
     rows(page.rows, page.next)
 }
 
@@ -155,7 +171,7 @@ pub(crate) async fn trades(
 ) -> Result<HttpResponse, Problem> {
     let wanted = which.0.query()?;
     let run = run_of(&shared, &caller, &id).await?;
-    let page = shared.runs.trades(&run, &wanted).await?;
+    let page = shared.runs.trades(&run, &wanted).await.map_err(|error| of_job(&shared, error))?;
     rows(page.rows, page.next)
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::command::{Idempotency, idempotency_key};
 use super::listing::{filter, instant};
-use super::{Checks, Page, account_of, audit, name, time};
+use super::{Checks, Page, account_of, audit, name, open_account_of, time};
 use crate::auth::{As, Trader, Viewer};
 use crate::body::{Body, Query};
 use crate::context::Context;
@@ -177,7 +177,7 @@ pub(crate) async fn create(
     account: web::Path<String>,
     body: Body<NewSignal>,
 ) -> Result<HttpResponse, Problem> {
-    account_of(&shared, &caller, &account).await?;
+    open_account_of(&shared, &caller, &account).await?;
     let key = idempotency_key(&request)?;
     let new = body.0;
     let size = new.size.as_deref().map(str::parse::<Size>).transpose();
@@ -306,6 +306,10 @@ pub(crate) async fn run(shared: &Context, row: SignalRow) -> Result<SignalRow, P
     let expired = row.expires.is_some_and(|expires| expires < now.as_nanos());
     let sent = match (expired, command(&row)) {
         (true, _) => None,
+        // Nobody would answer.
+        (false, Ok(_)) if shared.plan().open_cell_of(&row.account).is_none() => {
+            Some(Err(Problem::conflict("closed", format!("account {} was closed", row.account))))
+        }
         (false, Ok(command)) => Some(shared.commander.send(now, &row.account, &row.id, command).await),
         (false, Err(problem)) => Some(Err(problem)),
     };

@@ -60,8 +60,13 @@ fn from_our_page(request: &HttpRequest) -> Result<(), Problem> {
     let Some(origin) = request.headers().get("origin").and_then(|origin| origin.to_str().ok()) else {
         return Ok(());
     };
+    let config = request.app_data::<Context>().map(|shared| &shared.config);
+    let named = config.is_some_and(|config| {
+        config.public_url.as_deref() == Some(origin)
+            || config.cors_origins.iter().any(|named| named == origin)
+    });
     let ours = request.connection_info().host().to_owned();
-    match origin.split_once("://").is_some_and(|(_, host)| host == ours) {
+    match named || origin.split_once("://").is_some_and(|(_, host)| host == ours) {
         true => Ok(()),
         false => Err(Problem::forbidden(format!("a page of {origin} may not open it"))),
     }
@@ -149,16 +154,18 @@ impl Connection {
                 Err(_) => return true, // the database is away: that is no reason
             }
         }
-        if self.caller.identity.user.role < Role::Manager
-            && let Ok(mine) = self.shared.state.accounts_of(self.caller.id()).await
-        {
-            let of_account =
-                |channel: Channel| !matches!(channel, Channel::Quotes | Channel::Bars | Channel::Jobs);
-            let lost =
-                self.streams.iter().filter(|(channel, key)| of_account(*channel) && !mine.contains(key));
-            for (channel, key) in lost.cloned().collect::<Vec<_>>() {
-                self.leave(channel, &key);
-            }
+        let mine = match self.caller.identity.user.role < Role::Manager {
+            true => self.shared.state.accounts_of(self.caller.id()).await.ok(),
+            false => None,
+        };
+        let logs = self.caller.may(Role::Administrator);
+        let lost = self.streams.iter().filter(|(channel, key)| match channel {
+            Channel::Quotes | Channel::Bars | Channel::Jobs | Channel::Alerts => false,
+            Channel::Logs => !logs,
+            _ => mine.as_ref().is_some_and(|mine| !mine.contains(key)),
+        });
+        for (channel, key) in lost.cloned().collect::<Vec<_>>() {
+            self.leave(channel, &key);
         }
         true
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytestring::ByteString;
 use tradeflow_model::Timestamp;
+use tradeflow_state::trading::FillRow;
 
 use super::messages::{Channel, Data, ServerMessage};
 use super::outbox::Outbox;
@@ -36,6 +37,8 @@ pub struct Hub {
     /// Subscriptions to states, which are looked at only while there are some.
     states: AtomicUsize,
     connections: AtomicUsize,
+    /// The newest fills of all accounts, for alerts, and the number of the next.
+    fills: Mutex<(VecDeque<Arc<FillRow>>, u64)>,
 }
 
 /// What a subscription begins with.
@@ -54,6 +57,30 @@ impl Hub {
 
     fn streams(&self) -> std::sync::MutexGuard<'_, HashMap<StreamKey, Stream>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fills that are kept for alerts.
+    const FILLS_MAX: usize = 5000;
+
+    fn fills(&self) -> std::sync::MutexGuard<'_, (VecDeque<Arc<FillRow>>, u64)> {
+        self.fills.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A fill of any account.
+    pub(super) fn filled(&self, fill: &FillRow) {
+        let mut fills = self.fills();
+        fills.0.push_back(Arc::new(fill.clone()));
+        fills.1 += 1;
+        if fills.0.len() > Self::FILLS_MAX {
+            fills.0.pop_front();
+        }
+    }
+
+    /// The fills from a number on, those that are still there, and the number of the next.
+    pub(crate) fn fills_since(&self, number: u64) -> (u64, Vec<Arc<FillRow>>) {
+        let fills = self.fills();
+        let count = fills.1.saturating_sub(number).min(fills.0.len() as u64) as usize;
+        (fills.1, fills.0.iter().skip(fills.0.len() - count).cloned().collect())
     }
 
     /// How many connections there are.

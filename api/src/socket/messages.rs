@@ -4,12 +4,14 @@ use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::alerts::message::Told;
 use crate::routes::accounts::Balance;
 use crate::routes::backtests::JobView;
 use crate::routes::fills::FillView;
 use crate::routes::orders::read::{OrderEventView, OrderView};
 use crate::routes::positions::PositionLine;
 use crate::routes::signals::SignalView;
+use crate::routes::system_log::SystemView;
 use crate::status::QuoteLine;
 
 /// What a stream is of.
@@ -32,6 +34,10 @@ pub(crate) enum Channel {
     Signals,
     /// A job; the key is its id.
     Jobs,
+    /// What the node says of itself, for administrators; the key is the least grave level: `info`, `warn` or `error`.
+    Logs,
+    /// One's own alerts that go off; the key is one's user id.
+    Alerts,
 }
 
 impl Channel {
@@ -49,7 +55,7 @@ pub(crate) enum ClientMessage {
     Subscribe {
         /// What they are of.
         channel: Channel,
-        /// Which: symbols, symbols with intervals, or accounts; 1 to 100.
+        /// Which: symbols, symbols with intervals, accounts, jobs, levels, or one's user id; 1 to 100.
         #[schemars(length(min = 1, max = 100))]
         keys: Vec<String>,
         /// The `seq` of the last message that was seen of this stream: what came since is sent, where it is still there.
@@ -85,7 +91,7 @@ pub(crate) enum ServerMessage<'a> {
         key: &'a str,
         /// Updates with greater numbers follow.
         seq: u64,
-        /// Orders that stand; the newest 100 fills; one entry for a state; none for bars.
+        /// Orders that stand; the newest 100 fills, or times that alerts went off; one entry for a state; none for bars and logs.
         data: Vec<Data>,
     },
     /// A subscription goes on behind `after`: what was missed follows.
@@ -138,6 +144,10 @@ pub(crate) enum Data {
     Job(Box<JobView>),
     /// Of `signals`: the signal as it stands.
     Signal(Box<SignalView>),
+    /// Of `logs`.
+    Log(Box<SystemView>),
+    /// Of `alerts`.
+    Alert(Box<Told>),
 }
 
 /// A bar that has closed.

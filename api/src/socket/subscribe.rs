@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use tradeflow_model::Interval;
+use tradeflow_state::Role;
 use tradeflow_state::trading::Which;
 
 use super::hub::Beginning;
@@ -16,6 +17,7 @@ use crate::context::Context;
 use crate::problem::Problem;
 use crate::routes::account_of;
 use crate::routes::backtests::job_of;
+use crate::system_log::level_of;
 
 /// Fills of a snapshot, and orders that stand, at most.
 const FILLS: u32 = 100;
@@ -56,6 +58,12 @@ pub(super) async fn subscribe(
                 let rows = shared.state.signals(which, Some(&open), None, ORDERS).await?;
                 (last, rows.into_iter().map(|row| Data::Signal(Box::new(row.into()))).collect())
             }
+            // One that went off this moment may come again as an update.
+            Channel::Alerts => {
+                let mut rows = shared.state.alert_events(key, None, None, FILLS).await?;
+                rows.reverse();
+                (last, rows.into_iter().map(|row| Data::Alert(Box::new(row.into()))).collect())
+            }
             _ => (last, Vec::new()),
         },
     };
@@ -81,6 +89,15 @@ async fn check(shared: &Context, caller: &Caller, channel: Channel, key: &str) -
             instrument(parts.ok_or_else(|| Problem::field("keys", "takes symbol and interval: BTCUSD/1m"))?)
         }
         Channel::Jobs => job_of(shared, caller, key).await.map(drop),
+        Channel::Alerts if key == caller.id() => Ok(()),
+        Channel::Alerts => Err(Problem::missing("user")),
+        Channel::Logs => {
+            if !caller.may(Role::Administrator) {
+                return Err(Problem::forbidden("logs take an administrator"));
+            }
+            let known = level_of(key).map(drop);
+            known.ok_or_else(|| Problem::field("keys", "takes info, warn or error"))
+        }
         _ => account_of(shared, caller, key).await,
     }
 }

@@ -101,6 +101,7 @@ fn tell(record: &Stored, topics: &Topics, hub: &Hub) {
         }
     } else if record.topic == topics.fills {
         if let Ok(Projected::Fill(fill, ..)) = rows::fill(value) {
+            hub.filled(&fill);
             let (account, seq) = (fill.account.clone(), fill.seq as u64);
             hub.publish(Channel::Fills, &account, seq, Data::Fill(Box::new((*fill).into())));
         }

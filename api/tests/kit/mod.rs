@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tradeflow_api::{
-    ApiConfig, Commander, FeedSource, JobsConfig, NodeSource, ProjectorStatus, Server, Shared,
+    ApiConfig, Commander, FeedSource, JobsConfig, MarketData, NodeSource, ProjectorStatus, Server, Shared,
+    UploadStatus,
 };
 use tradeflow_bus::{Bus, Durability, MemoryBus, Retention, Topics};
 use tradeflow_ingest::bars::BarStatus;
@@ -17,12 +18,14 @@ use tradeflow_ingest::normalise::Counters;
 use tradeflow_ingest::quotes::{Post, QuoteBoard, Ranking, SourceSpec};
 use tradeflow_ingest::record::RecorderStatus;
 use tradeflow_ingest::{FeedState, FeedStatus};
-use tradeflow_live::SessionPlan;
+use tradeflow_live::host::Sources;
 use tradeflow_live::node::{BusView, CellStatus, CellView, NodeView, PositionView, StrategyView};
+use tradeflow_live::{NoHistory, SessionPlan};
 use tradeflow_model::instrument::AssetClass;
 use tradeflow_model::order::DenyReason;
 use tradeflow_model::plan::RunPlan;
 use tradeflow_model::{Currency, Instrument, Price, Symbol, Timestamp};
+use tradeflow_storage::catalog::Catalog;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -33,6 +36,7 @@ pub struct FakeNode {
     pub feeds: Vec<FeedSource>,
     pub recorder: Arc<RecorderStatus>,
     pub bars: Arc<BarStatus>,
+    pub uploads: Arc<UploadStatus>,
     pub board: Arc<QuoteBoard>,
     pub failure: Mutex<Option<String>>,
     pub now: Timestamp,
@@ -42,6 +46,18 @@ pub struct FakeNode {
 impl NodeSource for FakeNode {
     fn plan(&self) -> Arc<SessionPlan> {
         self.plan.clone()
+    }
+
+    fn open_account(
+        &self,
+        _: &tradeflow_model::plan::CellPlan,
+        _: &[tradeflow_model::InstrumentId],
+    ) -> Result<(), tradeflow_live::node::AccountError> {
+        Err(tradeflow_live::node::AccountError::Unknown("no node runs here".into()))
+    }
+
+    fn close_account(&self, account: &str) -> Result<(), tradeflow_live::node::AccountError> {
+        Err(tradeflow_live::node::AccountError::Unknown(account.into()))
     }
 
     fn view(&self) -> NodeView {
@@ -71,6 +87,10 @@ impl NodeSource for FakeNode {
 
     fn read_models(&self) -> Option<Arc<ProjectorStatus>> {
         None
+    }
+
+    fn uploads(&self) -> Option<Arc<UploadStatus>> {
+        Some(self.uploads.clone())
     }
 
     fn board(&self) -> Arc<QuoteBoard> {
@@ -193,7 +213,9 @@ pub fn node() -> FakeNode {
         cells: Vec::new(),
     };
     let plan = Arc::new(SessionPlan::new(run, Vec::new(), Durability::Process, now));
-    FakeNode { view, cells, feeds, recorder, bars, board, failure, now, plan }
+    let uploads = Arc::new(UploadStatus::default());
+    uploads.waiting.store(2, Ordering::Relaxed);
+    FakeNode { view, cells, feeds, recorder, bars, uploads, board, failure, now, plan }
 }
 
 /// A server on a free port, and what it stands on.
@@ -223,9 +245,9 @@ pub fn serve_at(listen: SocketAddr, node: &Arc<FakeNode>) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("state.db").display());
     let state = runtime.block_on(tradeflow_state::State::open(&url)).unwrap();
-    let (bus, topics) = (Arc::new(MemoryBus::new()), Topics::new(""));
+    let (bus, topics): (Arc<dyn Bus>, _) = (Arc::new(MemoryBus::new()), Topics::new(""));
     bus.create(&topics.specs(1, Retention::default())).unwrap();
-    let commander = Commander::start(bus, topics).unwrap();
+    let commander = Commander::start(bus.clone(), topics.clone()).unwrap();
     let jobs = JobsConfig {
         program: "false".into(),
         catalog: folder.path().display().to_string(),
@@ -233,9 +255,14 @@ pub fn serve_at(listen: SocketAddr, node: &Arc<FakeNode>) -> Served {
         folder: folder.path().join("jobs"),
         at_once: 0,
         memory_mib: 64,
+        clickhouse: None,
         node: "test".to_owned(),
     };
-    let shared = Shared::new(node.clone(), state, commander, Arc::default(), jobs, ApiConfig::default());
+    let catalog = Catalog::open(&jobs.catalog).unwrap();
+    let sources = Sources { bus, topics, partitions: 1, history: Arc::new(NoHistory), archive: None };
+    let market = MarketData { catalog, sources };
+    let config = ApiConfig::default();
+    let shared = Shared::new(node.clone(), state, commander, Arc::default(), market, jobs, config);
     let server = Server::start(Server::bind(listen).unwrap(), shared).unwrap();
     Served { server, _folder: folder, _runtime: runtime }
 }

@@ -7,7 +7,9 @@ use tracing_subscriber::EnvFilter;
 use tradeflow_actors::strategy::{Needs, kind_of};
 use tradeflow_backtest::config::{DataKind, Place, Problems};
 use tradeflow_model::Symbol;
+use tradeflow_state::KeyRing;
 
+use super::oidc::OidcSection;
 use super::trading::{AccountSection, FeedName, InstrumentSection, KindName, StrategySection};
 use super::tree::Step::{self, Index, Key};
 use super::{FINNHUB_KEY, ServeConfig};
@@ -30,6 +32,7 @@ impl ServeConfig {
         let all_instruments = !problems.0.iter().any(|problem| problem.what.starts_with("instruments"));
         let mut checker = Checker { config: self, problems, all_instruments };
         checker.node();
+        checker.server();
         for (index, instrument) in self.instruments.iter().enumerate() {
             checker.instrument(index, instrument);
         }
@@ -40,6 +43,75 @@ impl ServeConfig {
 }
 
 impl Checker<'_> {
+    fn provider(&mut self, index: usize, provider: &OidcSection) {
+        let at = |key| [Key("oidc"), Index(index), Key(key)];
+        let name = &provider.name;
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if name.is_empty() || name.len() > 32 || !name.bytes().all(fits) {
+            let what = format!("oidc.name: {name:?} is not 1 to 32 lower-case letters, digits and `-`");
+            self.add(&at("name"), what);
+        }
+        if self.config.oidc[..index].iter().any(|before| before.name == *name) {
+            self.add(&at("name"), format!("oidc.name: {name} is there twice"));
+        }
+        let local = |url: &url::Url| {
+            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        };
+        let issuer = url::Url::parse(&provider.issuer);
+        if !issuer.is_ok_and(|url| url.scheme() == "https" || (url.scheme() == "http" && local(&url))) {
+            let what =
+                format!("oidc.issuer: {:?} is no address such as https://login.example.org", provider.issuer);
+            self.add(&at("issuer"), what);
+        }
+        if self.config.api.public_url.is_none() {
+            let what =
+                format!("oidc {name}: api.public_url must be given: the provider sends users back there");
+            self.add(&at("name"), what);
+        }
+        if provider.role_claim.is_some() == provider.roles.is_empty() {
+            self.add(&at("role_claim"), format!("oidc {name}: role_claim and roles go together"));
+        }
+    }
+
+    fn server(&mut self) {
+        let config = self.config;
+        if let Some(Err(error)) = config.mail.config().map(|mail| mail.check()) {
+            self.add(&[Key("mail"), Key(error.field)], format!("mail.{error}"));
+        }
+        if config.api.tls_certificate.is_some() != config.api.tls_key.is_some() {
+            let (there, missing) = match config.api.tls_key {
+                Some(_) => ("tls_key", "tls_certificate"),
+                None => ("tls_certificate", "tls_key"),
+            };
+            self.add(&[Key("api"), Key(there)], format!("api.{there}: there is no {missing} to go with it"));
+        }
+        for (index, origin) in config.api.cors_origins.iter().enumerate() {
+            if !is_origin(origin) {
+                let what = format!(
+                    "api.cors_origins: {origin:?} is no origin such as https://app.example.org, without path; each page is \
+                     named, there is no `*`"
+                );
+                self.add(&[Key("api"), Key("cors_origins"), Index(index)], what);
+            }
+        }
+        if let Some(Err(error)) = config.state.key.as_ref().map(|keys| KeyRing::parse(keys.expose())) {
+            self.add(&[Key("state"), Key("key")], format!("state.key: {error}"));
+        }
+        if config.state.key.is_some() && config.state.key_file.is_some() {
+            self.add(&[Key("state"), Key("key_file")], "state.key_file: the keys are given by state.key too");
+        }
+        for (index, provider) in config.oidc.iter().enumerate() {
+            self.provider(index, provider);
+        }
+        if let Some(url) = &config.api.public_url
+            && !is_origin(url.trim_end_matches('/'))
+        {
+            let what = format!("api.public_url: {url:?} is no address such as https://trade.example.org");
+            self.add(&[Key("api"), Key("public_url")], what);
+        }
+    }
+
     fn add(&mut self, path: &[Step<'_>], what: impl Display) {
         self.problems.add(&self.config.place(path), what.to_string());
     }
@@ -74,6 +146,9 @@ impl Checker<'_> {
         if bus.kafka.is_none() && !bus.settings.is_empty() {
             let what = "bus.settings: they are Kafka's, and there is no bus.kafka";
             self.add(&[Key("bus"), Key("settings")], what);
+        }
+        if let Err(error) = config.results.parse() {
+            self.add(&[Key("results"), Key("clickhouse")], format!("results.clickhouse: {error}"));
         }
         let feeds = &config.feeds;
         let http: &[&str] = &["http://", "https://"];
@@ -237,6 +312,13 @@ impl Checker<'_> {
             self.add(&at(key), what);
         }
     }
+}
+
+/// Scheme, host, perhaps a port, and nothing else, as browsers write it.
+fn is_origin(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+    })
 }
 
 fn is_address(text: &str) -> bool {

@@ -5,7 +5,9 @@
 //! |---|---|
 //! | `mod.rs` | [`ServeConfig`]: reading and showing it |
 //! | `node.rs` | how the node runs: bus, feeds, recorder, log |
-//! | `api.rs` | what the server takes and keeps: users, limits, the database |
+//! | `api.rs` | what the server takes and keeps: users, limits, the database, results |
+//! | `mail.rs` | mail to users |
+//! | `oidc.rs` | providers of log-ins |
 //! | `trading.rs` | what is traded: instruments, accounts, strategies |
 //! | `values.rs` | values that are written as text, with their ranges |
 //! | `tree.rs` | file and environment as one tree with places; reading with all problems at once |
@@ -15,7 +17,9 @@
 
 pub mod api;
 mod check;
+pub mod mail;
 pub mod node;
+pub mod oidc;
 mod plan;
 #[cfg(test)]
 mod reference;
@@ -31,13 +35,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tradeflow_backtest::config::{Place, Problems};
 
-use api::{ApiSection, StateSection};
+use api::{ApiSection, ResultsSection, StateSection};
+use mail::MailSection;
 use node::{BusSection, Feeds, LogSection, NodeSection, RecorderSection};
+use oidc::OidcSection;
 use trading::{AccountSection, InstrumentSection};
 use tree::Node;
 
 /// The variable that holds Finnhub's key, as the vendor's own examples have it.
 const FINNHUB_KEY: &str = "TRADEFLOW_FINNHUB_KEY";
+
+/// The variable that names ClickHouse to all commands.
+pub const CLICKHOUSE: &str = "TRADEFLOW_CLICKHOUSE";
+/// The variable that holds the keys that seal secrets.
+const CREDENTIALS_KEY: &str = "TRADEFLOW_CREDENTIALS_KEY";
 
 /// A flag of the command line: its name, the setting that it gives, the value.
 pub type Flag<'a> = (&'static str, [&'static str; 2], &'a str);
@@ -58,6 +69,13 @@ pub struct ServeConfig {
     pub api: ApiSection,
     /// The database of users and of what they keep.
     pub state: StateSection,
+    /// Results of backtests. They are written as folders under the node's data, in `results/`, whatever stands here.
+    pub results: ResultsSection,
+    /// Providers of log-ins that speak OpenID Connect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub oidc: Vec<OidcSection>,
+    /// Mail to users, over SMTP.
+    pub mail: MailSection,
     /// Logs, on standard error.
     pub log: LogSection,
     /// What is followed, the most important first.
@@ -115,10 +133,17 @@ impl ServeConfig {
         let variables: Vec<_> = variables.into_iter().collect();
         let mut tree =
             file.map_or_else(Node::default, |(name, bytes)| Node::of_file(name, bytes, &mut problems));
-        let key = variables.iter().find(|(name, value)| name == FINNHUB_KEY && !value.is_empty());
+        let given = |wanted: &str| variables.iter().find(|(name, value)| name == wanted && !value.is_empty());
+        let keys = [
+            (FINNHUB_KEY, &["feeds", "finnhub", "key"][..]),
+            (CREDENTIALS_KEY, &["state", "key"]),
+            (CLICKHOUSE, &["results", "clickhouse"]),
+        ];
         tree.set_variables(variables.iter().cloned(), &mut problems);
-        if let Some((name, value)) = key {
-            tree.set_missing(&["feeds", "finnhub", "key"], value, Place::Variable(name.clone()));
+        for (name, setting) in keys {
+            if let Some((name, value)) = given(name) {
+                tree.set_missing(setting, value, Place::Variable(name.clone()));
+            }
         }
         for (flag, keys, text) in flags {
             tree.set(keys, text, Place::Flag((*flag).to_owned()));

@@ -55,7 +55,7 @@ impl ServeConfig {
                 .iter()
                 .filter_map(|symbol| self.id_of(symbol))
                 .collect(),
-            strategies: Vec::new(),
+            ..AccountPlan::default()
         };
         let accounts = self.accounts.iter().map(follows).collect();
         let run = RunPlan {

@@ -263,6 +263,28 @@ fn the_environment_goes_before_the_file() {
 }
 
 #[test]
+fn clickhouse_is_named_by_the_section_or_by_the_variable_of_the_commands() {
+    let url = |file: &str, given: &[(&str, &str)]| {
+        let config = read(file, given).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(!config.to_toml().contains("hush"), "{}", config.to_toml());
+        config.results.url().map(|url| url.to_string())
+    };
+    let file = "[results]\nclickhouse = \"http://ann:hush@one:8123/runs\"\n";
+    let variable = ("TRADEFLOW_CLICKHOUSE", "http://ann:hush@two:8123");
+    let section = ("TRADEFLOW__RESULTS__CLICKHOUSE", "http://ann:hush@three:8123/x");
+    assert_eq!(url("", &[]), None);
+    assert_eq!(url(file, &[]).as_deref(), Some("http://one:8123/runs"));
+    assert_eq!(url("", &[variable]).as_deref(), Some("http://two:8123/tradeflow"));
+    assert_eq!(url(file, &[variable]).as_deref(), Some("http://one:8123/runs"));
+    assert_eq!(url(file, &[variable, section]).as_deref(), Some("http://three:8123/x"));
+    assert_eq!(url("[results]\nclickhouse = \"none\"\n", &[variable]), None);
+    assert_eq!(url("", &[("TRADEFLOW_CLICKHOUSE", "")]), None);
+    let problems = told(read("", &[("TRADEFLOW_CLICKHOUSE", "ftp://ann:hush@two")]).unwrap_err());
+    assert!(problems[0].starts_with("TRADEFLOW_CLICKHOUSE: results.clickhouse: "), "{problems:?}");
+    assert!(!problems[0].contains("hush"), "{problems:?}");
+}
+
+#[test]
 fn problems_of_the_environment_name_the_variable_and_no_secret() {
     let given = [
         ("TRADEFLOW__NODE__LISTEN", "8080"),

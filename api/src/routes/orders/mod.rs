@@ -3,8 +3,10 @@
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | what changes orders |
+//! | `preview.rs` | what an order would cost |
 //! | `read.rs` | what shows them |
 
+pub(crate) mod preview;
 pub(crate) mod read;
 
 use actix_web::{HttpRequest, HttpResponse, delete, patch, post, web};

@@ -118,7 +118,7 @@ fn csv_of(trades: &[Trade]) -> Result<Vec<u8>, String> {
 }
 
 /// A text that a spreadsheet does not take for a formula.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         true => format!("'{text}"),
         false => text.to_owned(),

@@ -1,5 +1,6 @@
 //! Sums of trades by what they have in common.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, get};
@@ -9,6 +10,7 @@ use tradeflow_model::Timestamp;
 use tradeflow_state::trading::Trade;
 use utoipa::ToSchema;
 
+use super::super::limit;
 use super::super::listing::filter;
 use crate::auth::{As, Viewer};
 use crate::body::Query;
@@ -30,6 +32,18 @@ enum By {
     Weekday,
 }
 
+/// The order of the groups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Sort {
+    #[default]
+    Key,
+    PnlNet,
+    ProfitFactor,
+    WinRate,
+    Trades,
+}
+
 filter! {
     /// Which trades, and how they are put together.
     Summed {
@@ -39,6 +53,12 @@ filter! {
         /// hours and weekdays are those of the entry in UTC. A trade with several tags counts for each of them.
         #[param(value_type = Option<String>)]
         by: Option<By>,
+        /// `key` (the default), or the best first: by `pnl_net`, `profit_factor`, `win_rate` or `trades`.
+        #[param(value_type = Option<String>)]
+        sort: Option<Sort>,
+        /// How many groups at most: 1 to 500; all when it is not given.
+        #[param(minimum = 1, maximum = 500)]
+        limit: Option<u32>,
     }
 }
 
@@ -94,6 +114,22 @@ pub(crate) async fn get(
             groups.entry(key).or_default().add(trade);
         }
     }
+    let most = which.0.limit.map(|wanted| limit(Some(wanted))).transpose()?;
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    let descending = |of: fn(&Sums) -> Decimal| move |(_, sums): &(String, Sums)| Reverse(of(sums));
+    match which.0.sort.unwrap_or_default() {
+        Sort::Key => {}
+        Sort::PnlNet => groups.sort_by_key(descending(|sums| sums.profit - sums.loss)),
+        // Without a loss there is none, which is better than any.
+        Sort::ProfitFactor => {
+            groups.sort_by_key(descending(|sums| sums.profit.checked_div(sums.loss).unwrap_or(Decimal::MAX)));
+        }
+        Sort::WinRate => groups.sort_by_key(descending(|sums| {
+            Decimal::from(sums.wins).checked_div(sums.trades.into()).unwrap_or_default()
+        })),
+        Sort::Trades => groups.sort_by_key(descending(|sums| sums.trades.into())),
+    }
+    groups.truncate(most.map_or(usize::MAX, |most| most as usize));
     let groups: Vec<_> = groups.into_iter().map(|(key, sums)| sums.statistics(key)).collect();
     Ok(HttpResponse::Ok().json(groups))
 }

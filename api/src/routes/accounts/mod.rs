@@ -1,20 +1,29 @@
 //! `accounts`: what they are worth, whose they are, and the switches that stop their trading.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | what shows them, whose they are, pause, resume, kill |
+//! | `open.rs` | opening, labelling, closing |
+//! | `limits.rs` | limits of the risk gate |
+
+pub(crate) mod limits;
+pub(crate) mod open;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tradeflow_live::SessionPlan;
 use tradeflow_live::commands::WireCommand;
 use tradeflow_live::node::{CellView, StrategyView};
 use tradeflow_model::AccountKind;
-use tradeflow_model::plan::CellPlan;
 use tradeflow_state::Role;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::auth::UserView;
 use super::command::{Done, Idempotency, command};
-use super::{account_of, audit, name};
+use super::{account_of, audit, name, time};
 use crate::auth::{As, Manager, Trader, Viewer};
+use crate::body::Query;
 use crate::context::Context;
 use crate::problem::Problem;
 
@@ -23,12 +32,20 @@ use crate::problem::Problem;
 pub(crate) struct AccountView {
     /// Its name.
     account: String,
+    /// What people call it; empty where nobody has said.
+    label: String,
     /// `cash` or `margin`.
     kind: &'static str,
+    /// Of a margin account: value of positions over equity that an opening order may reach.
+    leverage: Option<String>,
     /// Of its money.
     currency: String,
     /// What it may trade.
     symbols: Vec<String>,
+    /// When it was opened over the API; none for an account of the node's configuration.
+    opened: Option<String>,
+    /// When it was closed; it trades no more.
+    closed: Option<String>,
     /// What it is worth now; none while its cell does not run on this node.
     balance: Option<Balance>,
     /// The strategies that run in it.
@@ -93,40 +110,62 @@ impl From<CellView> for Balance {
 }
 
 impl AccountView {
-    fn of(plan: &SessionPlan, index: usize, cell: &CellPlan, view: Option<CellView>) -> Self {
+    fn of(plan: &SessionPlan, index: usize, labels: &[(String, String)], view: Option<CellView>) -> Self {
+        let (cell, account) = (&plan.run.cells[index], &plan.accounts[index]);
+        let label = labels.iter().find(|(known, _)| known == cell.account.id.as_str());
         let strategies = view.as_ref().map(|view| view.strategies.clone()).unwrap_or_default();
         Self {
             account: cell.account.id.to_string(),
+            label: label.map(|(_, label)| label.clone()).unwrap_or_default(),
             kind: match cell.account.kind {
                 AccountKind::Cash => "cash",
                 AccountKind::Margin { .. } => "margin",
             },
+            leverage: match cell.account.kind {
+                AccountKind::Cash => None,
+                AccountKind::Margin { leverage } => Some(leverage.to_string()),
+            },
             currency: cell.account.currency.code().to_owned(),
-            symbols: plan.accounts[index].instruments.iter().map(|id| plan.symbol(*id).to_string()).collect(),
+            symbols: account.instruments.iter().map(|id| plan.symbol(*id).to_string()).collect(),
+            opened: account.opened.map(|opened| time(opened.at)),
+            closed: account.closed.map(time),
             balance: view.map(Balance::from),
             strategies: strategies.into_iter().map(StrategyLine::from).collect(),
         }
     }
 }
 
+/// Which accounts.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WhichAccounts {
+    /// Whether those that were closed are shown too.
+    #[serde(default)]
+    closed: bool,
+}
+
 /// Accounts that I may see
-#[utoipa::path(tag = "accounts", security(("bearer" = ["viewer"])), responses((status = 200, body = Vec<AccountView>)))]
+#[utoipa::path(tag = "accounts", params(WhichAccounts), security(("bearer" = ["viewer"])),
+    responses((status = 200, body = Vec<AccountView>)))]
 #[get("/accounts")]
-pub(crate) async fn list(shared: Context, caller: As<Viewer>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn list(
+    shared: Context,
+    caller: As<Viewer>,
+    which: Query<WhichAccounts>,
+) -> Result<HttpResponse, Problem> {
     let plan = shared.plan();
     let all = caller.identity.user.role >= Role::Manager;
     let mine = if all { Vec::new() } else { shared.state.accounts_of(caller.id()).await? };
     let mut views = shared.node.view().cells;
-    let shown = plan
-        .run
-        .cells
-        .iter()
-        .enumerate()
-        .filter(|(_, cell)| all || mine.iter().any(|account| account == cell.account.id.as_str()));
+    let labels = shared.state.account_labels().await?;
+    let id = |index: usize| plan.run.cells[index].account.id.as_str();
+    let shown = (0..plan.run.cells.len())
+        .filter(|index| which.0.closed || plan.accounts[*index].closed.is_none())
+        .filter(|index| all || mine.iter().any(|account| account == id(*index)));
     let accounts: Vec<_> = shown
-        .map(|(index, cell)| {
-            let here = views.iter().position(|view| view.account == cell.account.id.as_str());
-            AccountView::of(&plan, index, cell, here.map(|here| views.swap_remove(here)))
+        .map(|index| {
+            let here = views.iter().position(|view| view.account == id(index));
+            AccountView::of(&plan, index, &labels, here.map(|here| views.swap_remove(here)))
         })
         .collect();
     Ok(HttpResponse::Ok().json(accounts))
@@ -142,12 +181,20 @@ pub(crate) async fn get(
     account: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     account_of(&shared, &caller, &account).await?;
+    Ok(HttpResponse::Ok().json(shown(&shared, &account).await?))
+}
+
+/// An account as it is shown.
+async fn shown(shared: &Context, account: &str) -> Result<AccountView, Problem> {
+    let labels = shared.state.account_labels().await?;
     let plan = shared.plan();
-    let mut cells = plan.run.cells.iter().enumerate();
-    let found = cells.find(|(_, cell)| cell.account.id.as_str() == *account);
-    let (index, cell) = found.ok_or_else(|| Problem::missing("account"))?;
-    let view = shared.node.view().cells.into_iter().find(|view| view.account == *account);
-    Ok(HttpResponse::Ok().json(AccountView::of(&plan, index, cell, view)))
+    let index = plan.cell_of(account).ok_or_else(|| Problem::missing("account"))?;
+    Ok(AccountView::of(&plan, index, &labels, cell_here(shared, account)))
+}
+
+/// The cell of an account, where it runs on this node.
+pub(crate) fn cell_here(shared: &Context, account: &str) -> Option<CellView> {
+    shared.node.view().cells.into_iter().find(|view| view.account == account)
 }
 
 /// Whose an account is

@@ -1,4 +1,13 @@
 //! `strategies`: the kinds there are, and starting and stopping them in an account.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | kinds; start and stop |
+//! | `dry_run.rs` | a strategy run once, over its latest past |
+//! | `account.rs` | which strategies an account has, and their versions |
+
+pub(crate) mod account;
+pub(crate) mod dry_run;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use serde::{Deserialize, Serialize};
@@ -61,6 +70,20 @@ pub(crate) struct StartStrategy {
     size: String,
 }
 
+impl StartStrategy {
+    fn wire(self) -> Result<WireStrategy, Problem> {
+        let Self { id, kind, params, symbols, data, size } = self;
+        Checks::new()
+            .text("id", &id, 1, 64)
+            .that((1..=16).contains(&symbols.len()), "symbols", "takes 1 to 16")
+            .done()?;
+        let size: Size = size
+            .parse()
+            .map_err(|error: tradeflow_model::ValueError| Problem::field("size", error.to_string()))?;
+        Ok(WireStrategy { id, kind, params, symbols, data, size })
+    }
+}
+
 /// How a strategy is stopped.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -97,16 +120,16 @@ pub(crate) async fn start(
     account: web::Path<String>,
     body: Body<StartStrategy>,
 ) -> Result<HttpResponse, Problem> {
-    let StartStrategy { id, kind, params, symbols, data, size } = body.0;
-    Checks::new()
-        .text("id", &id, 1, 64)
-        .that((1..=16).contains(&symbols.len()), "symbols", "takes 1 to 16")
-        .done()?;
-    let size: Size = size
-        .parse()
-        .map_err(|error: tradeflow_model::ValueError| Problem::field("size", error.to_string()))?;
-    let wanted = WireCommand::Start(WireStrategy { id, kind, params, symbols, data, size });
-    command(&shared, &caller, &request, &account, "strategies.start", wanted).await
+    let strategy = body.0.wire()?;
+    let plan = shared.plan();
+    let ids: Option<Vec<_>> = strategy.symbols.iter().map(|symbol| plan.instrument(symbol)).collect();
+    let planned = ids.and_then(|ids| strategy.plan(&plan, &ids).ok());
+    let wanted = WireCommand::Start(strategy);
+    let answer = command(&shared, &caller, &request, &account, "strategies.start", wanted).await?;
+    if let Some(planned) = planned.filter(|_| answer.status().is_success()) {
+        account::note(&shared, &account, &planned, Some(caller.id())).await;
+    }
+    Ok(answer)
 }
 
 /// Stop a strategy of an account

@@ -1,4 +1,4 @@
-//! `--as-job`: as a server runs it.
+//! `--as-job`: as a server runs it, with the lowest priority and a bound on memory.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 pub fn limit(as_job: bool, memory_mib: Option<u64>) -> anyhow::Result<()> {
     if as_job {
         nice(19).context("the lowest priority")?;
+        idle();
     }
     if let Some(mib) = memory_mib {
         let Rlimit { maximum, .. } = getrlimit(Resource::Data);
@@ -20,6 +21,22 @@ pub fn limit(as_job: bool, memory_mib: Option<u64>) -> anyhow::Result<()> {
         setrlimit(Resource::Data, Rlimit { current: Some(bytes), maximum }).context("--memory-max")?;
     }
     Ok(())
+}
+
+/// Runs when nothing else wants the processor, as do the threads that it will start. With the lowest priority alone, what
+/// trades waits now and then until a job's slice of time is over.
+fn idle() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+            thread_native_id,
+        };
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
+            eprintln!("the job runs at the lowest priority, but is not idle: {error:?}");
+        }
+    }
 }
 
 /// Whoever started it is gone when standard input ends: then it ends at once, and nothing unfinished is in its place.
