@@ -27,7 +27,7 @@ fmt: ## format the code
 bench: ## speed and memory; BENCH_FLAGS=--peers times vectorbt and backtesting.py too
 	@bench/run.sh $(BENCH_FLAGS)
 
-bench-api: ## speed of the API: quotes, sockets, orders to their fills (needs wrk)
+bench-api: ## speed of the API: quotes, sockets, orders to their fills, with and without a job (needs wrk)
 	@bench/run-api.sh $(BENCH_FLAGS)
 
 bench-live: ## speed of the live path; BENCH_FLAGS='--seconds 3600 --kafka start' for the whole of it

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Speed of the API, in one command: bench/run-api.sh [--sockets N] [--seconds N]
+# Speed of the API, in one command: bench/run-api.sh [--sockets N] [--seconds N] [--orders N] [--only quotes sockets fills jobs]
 # Builds what it measures, then hands over to api.py, which says there what is measured and how. Needs wrk (apt-get install wrk).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

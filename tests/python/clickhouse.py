@@ -16,11 +16,11 @@ import markets
 class Server:
     """A server of our own, that can be stopped and started again."""
 
-    def __init__(self):
+    def __init__(self, environment: dict | None = None):
         folder = Path(tempfile.mkdtemp(prefix="tradeflow-clickhouse-")) / "data"
         command = [markets.REPO / "scripts" / "clickhouse.sh", folder]
         # The end of its input ends it, and removes the folder.
-        self.process = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([*map(str, command)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
         self.url = self.read("ready")
 
     def read(self, word: str) -> str:
@@ -43,11 +43,11 @@ def database(url: str) -> str:
 
 
 @contextmanager
-def server():
-    """A server that the test may stop."""
+def server(environment: dict | None = None):
+    """A server that the test may stop. The environment may name its user and password."""
     if os.environ.get("TRADEFLOW_CLICKHOUSE") == "none":
         pytest.skip("TRADEFLOW_CLICKHOUSE=none")
-    own = Server()
+    own = Server(environment)
     try:
         yield own
     finally:

@@ -1,6 +1,7 @@
 """A real PostgreSQL for the tests, started by scripts/postgres.sh."""
 
 import os
+import signal
 import subprocess
 import tempfile
 from contextlib import contextmanager
@@ -12,10 +13,39 @@ import markets
 
 
 class Server:
-    """A server on a Unix socket in its folder."""
+    """A server on a Unix socket in its folder, that can be killed and started again."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, process: subprocess.Popen):
+        self.folder, self.process = folder, process
+
+    def tell(self, command: str, answer: str):
+        print(command, file=self.process.stdin, flush=True)
+        said = self.process.stdout.readline()
+        assert said.startswith(answer), said
+
+    def kill(self):
+        """Every connection is cut; what was not committed is gone."""
+        self.tell("stop", "stopped")
+
+    def start(self):
+        self.tell("start", "ready ")
+
+    def processes(self) -> list[int]:
+        parent = (self.folder / "data" / "postmaster.pid").read_text().split()[0]
+        found = subprocess.run(["ps", "-o", "pid=", "--ppid", parent], capture_output=True, text=True, check=True)
+        return [int(parent), *map(int, found.stdout.split())]
+
+    @contextmanager
+    def frozen(self):
+        """It answers no one meanwhile, and closes no connection, as behind a network that loses everything."""
+        stopped = self.processes()
+        for process in stopped:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in stopped:
+                os.kill(process, signal.SIGCONT)
 
     def url(self, user: str, database: str, password: str | None = None) -> str:
         who = f"{user}:{password}" if password else user
@@ -48,4 +78,4 @@ def postgres():
     with subprocess.Popen([script, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         said = process.stdout.readline()
         assert said.startswith("ready "), f"PostgreSQL does not start: {said!r}"
-        yield Server(folder)
+        yield Server(folder, process)

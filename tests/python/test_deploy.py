@@ -1,5 +1,5 @@
-"""The topology of docker-compose.yml as plain processes: Kafka and PostgreSQL themselves with the settings that Compose gives
-them, and the program with the very command, configuration and environment. Addresses alone are replaced, and Binance by a
+"""The topology of docker-compose.yml as plain processes: Kafka, PostgreSQL and ClickHouse's engine with the settings that Compose
+gives them, and the program with the very command, configuration and environment. Addresses alone are replaced, and Binance by a
 local server that speaks its protocol."""
 
 import json
@@ -15,6 +15,7 @@ import promql_parser
 import pytest
 from confluent_kafka import Consumer
 
+import clickhouse
 import compose
 import markets
 from api_client import PASSWORD, Client, log_in, register
@@ -69,6 +70,9 @@ def topology(tmp_path_factory):
         database = stack.enter_context(postgres())
         settings = services["kafka"]["environment"]
         kafka = stack.enter_context(broker(lambda port, controller: kafka_settings(settings, port, controller)))
+        # With the user that its image makes, who asks for the password.
+        made = {name: services["clickhouse"]["environment"][name] for name in ("CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD")}
+        results = stack.enter_context(clickhouse.server(made))
         binance = stack.enter_context(vendor("binance", "--rate", "200"))
         set_up(database, services["postgres"]["environment"])
 
@@ -78,8 +82,11 @@ def topology(tmp_path_factory):
             state = re.fullmatch(r"postgres://(\w+):(\w+)@postgres:5432/(\w+)", given["TRADEFLOW__STATE__URL"])
             user, secret, inside = state.groups()
             assert (secret, inside) == (compose.SET["POSTGRES_PASSWORD"], DATABASES[name])
+            known = re.fullmatch(r"http://(\w+:\w+)@clickhouse:8123/(\w+)", given["TRADEFLOW_CLICKHOUSE"])
+            assert known[2] == DATABASES[name]
             return {
                 **given,
+                "TRADEFLOW_CLICKHOUSE": results.url.replace("http://", f"http://{known[1]}@") + f"/{known[2]}",
                 "TRADEFLOW__NODE__LISTEN": "127.0.0.1:0",
                 "TRADEFLOW__BUS__KAFKA": kafka.address,
                 "TRADEFLOW__STATE__URL": database.url(user, inside, secret),
@@ -95,7 +102,7 @@ def topology(tmp_path_factory):
         nodes = {name: stack.enter_context(node(name)) for name in DATABASES}
         addresses = {name: node.address() for name, node in nodes.items()}
         yield SimpleNamespace(
-            folder=folder, written=written, kafka=kafka.address, database=database, addresses=addresses, environment=environment
+            folder=folder, results=results.url, written=written, kafka=kafka.address, database=database, addresses=addresses, environment=environment
         )
         for running in nodes.values():
             running.send(signal.SIGTERM)
@@ -162,6 +169,24 @@ def test_its_data_is_where_the_volume_is_mounted(topology, name):
     assert (topology.folder / name / "data" / "catalog").is_dir()
     # All else is read only there.
     assert [path.name for path in (topology.folder / name).iterdir()] == ["data"]
+
+
+def test_a_job_of_the_demonstration_goes_to_its_clickhouse(topology):
+    url = topology.addresses["demo"]
+    trader = log_in(url, register(url)["email"])
+    config = {"data": {"symbols": ["SAMPLE-BTC"], "interval": "1m"}, "account": [{"strategy": [{"kind": "buy_and_hold"}]}]}
+    # The sample data comes a moment after the node.
+    asked = eventually("the job is taken", lambda: (answer := trader("POST", "/api/v1/backtests", {"config": config})).status == 202 and answer)
+    path = f"/api/v1/backtests/{asked.json['job_id']}"
+    assert eventually("it has ended", lambda: (job := trader.ok("GET", path))["ended"] and job)["status"] == "done"
+    digest = trader.ok("GET", f"{path}/summary")["digest"]
+    # What it answers is there.
+    assert trader.ok("GET", f"{path}/fills")["rows"][0]["symbol"] == "SAMPLE-BTC"
+    question = urllib.request.Request(topology.results, data=b"SELECT digest FROM tradeflow_demo.runs FINAL")
+    question.add_header("X-ClickHouse-User", "tradeflow")
+    question.add_header("X-ClickHouse-Key", compose.SET["CLICKHOUSE_PASSWORD"])
+    with urllib.request.urlopen(question, timeout=PATIENCE) as answer:
+        assert answer.read().decode().split() == [digest]
 
 
 @pytest.mark.parametrize("command", ["sessions", "verify last"])

@@ -54,7 +54,7 @@ def test_the_example_of_the_environment_is_whole():
     example = compose.example()
     assert set(example) == set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)", text))
     # No secret has a default, here or there.
-    assert {name for name, value in example.items() if not value} == {*compose.SECRETS, "TRADEFLOW_FINNHUB_KEY"}
+    assert {name for name, value in example.items() if not value} == {*compose.SECRETS, "TRADEFLOW_FINNHUB_KEY", "TRADEFLOW_CREDENTIALS_KEY"}
     for name, value in example.items():
         defaults = set(re.findall(rf"\$\{{{name}(:[-?])([^}}]*)\}}", text))
         assert defaults == {(":?", f"set {name} in .env")} if name in compose.SECRETS else defaults == {(":-", value)}, name

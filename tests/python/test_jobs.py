@@ -1,9 +1,11 @@
 """Backtests as jobs of a real node: the same results as the command line's, however often the node is killed."""
 
+import io
 import json
 import signal
 import subprocess
 import tomllib
+import zipfile
 from decimal import Decimal
 from pathlib import Path
 
@@ -87,6 +89,22 @@ def by_hand(folder, config: dict) -> dict:
     return json.loads(tradeflow_ok("backtest", file, "--catalog", folder / "data" / "catalog", "--out", folder / "by_hand", "--json"))
 
 
+def downloaded(client: Client, job_id: str, results: Path):
+    """The folder of a run comes as one file, byte for byte."""
+    answer = client("GET", f"{JOBS}/{job_id}/download")
+    assert answer.status == 200 and answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{results.name}.zip"'
+    assert int(answer.headers["content-length"]) == len(answer.body)
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as packed:
+        assert packed.testzip() is None
+        found = {name: packed.read(name) for name in packed.namelist()}
+    files = {f"{results.name}/{path.relative_to(results)}": path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    assert found == files and len(files) >= 6
+    for name in ("orders", "fills", "trades", "equity"):
+        table = polars.read_parquet(found[f"{results.name}/{name}.parquet"])
+        assert table.equals(polars.read_parquet(results / f"{name}.parquet")) and len(table) > 0, name
+
+
 def test_a_job_gives_what_the_command_line_gives(folder, trader, users, schemas):
     with Socket(trader, schemas) as socket:
         job_id = submit(trader, SMALL, "a small one")
@@ -116,6 +134,8 @@ def test_a_job_gives_what_the_command_line_gives(folder, trader, users, schemas)
     heights = polars.read_parquet(results / "equity.parquet")["equity"]
     assert 50 < len(curve) <= 100
     assert {min(Decimal(p["equity"]) for p in curve), max(Decimal(p["equity"]) for p in curve)} == {heights.min(), heights.max()}
+    downloaded(trader, job_id, results)
+    users["viewer"].refused(404, "GET", f"{JOBS}/{job_id}/download")
     other = submit(trader, {**SMALL, "execution": {"fee_bps": 0}})
     ended(trader, other)
     manager = users["manager"]
@@ -161,19 +181,20 @@ def test_others_see_no_job_but_managers_do(trader, users):
 
 def children(node: Node) -> list[str]:
     """The jobs' processes of a node."""
-    found = subprocess.run(["ps", "-ww", "-o", "pid=,ni=,args=", "--ppid", str(node.process.pid)], capture_output=True, text=True, check=False)
+    found = subprocess.run(["ps", "-ww", "-o", "pid=,cls=,args=", "--ppid", str(node.process.pid)], capture_output=True, text=True, check=False)
     return [line for line in found.stdout.splitlines() if "--as-job" in line]
 
 
 def test_a_job_is_cancelled(node, trader):
     running = submit(trader, LARGE)
     waiting = submit(trader, LARGE)
-    eventually("it runs, at the lowest priority", lambda: [process for process in children(node) if process.split()[1] == "19"])
+    eventually("it runs, at the lowest priority", lambda: [process for process in children(node) if process.split()[1] == "IDL"])
     assert trader.ok("GET", f"{JOBS}/{waiting}")["status"] == "queued", "one at once"
     for job_id in (waiting, running):
         assert trader.ok("DELETE", f"{JOBS}/{job_id}")["status"] == "cancelled"
     eventually("its process ends", lambda: not children(node))
     trader.refused(409, "GET", f"{JOBS}/{running}/summary")
+    trader.refused(409, "GET", f"{JOBS}/{running}/download")
 
 
 def test_jobs_survive_the_node(folder):

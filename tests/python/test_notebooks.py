@@ -1,22 +1,30 @@
-"""The notebooks, executed from clean on what the real program makes: a run on sample data, a node on a real Kafka. Figures are
-looked at as pixels; numbers are compared with summary.json, and with what another reader finds."""
+"""The notebooks, executed from clean on what the real program makes: a run on sample data, jobs of a node, runs in ClickHouse, a
+node on a real Kafka. Figures are looked at as pixels; numbers are compared with summary.json, and with what another reader
+finds."""
 
 import base64
 import contextlib
 import json
 import os
 import re
+import shutil
+import statistics
 import struct
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import nbformat
+import polars
 import pytest
 from nbclient import NotebookClient
 
+import clickhouse
 import markets
+from api_client import PASSWORD, users_of_each_role
 from conftest import backtest, tradeflow_ok
 from nodes import Node, eventually, records
+from test_api import UNLIMITED
 
 FOLDER = markets.REPO / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -137,6 +145,118 @@ def test_the_newest_run_is_taken(runs, tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     with pytest.raises(FileNotFoundError, match="TRADEFLOW_RUN"):
         found["newest"]()
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    """The demonstration, which has history; its users by role; its results."""
+    folder = tmp_path_factory.mktemp("jobs")
+    with Node(folder / "logs", "--demo", "--data", folder / "data", environment=UNLIMITED) as node:
+        users = users_of_each_role(node.address())
+        config = {"data": {"symbols": ["SAMPLE-BTC"], "interval": "1m"}, "account": [{"strategy": [{"kind": "buy_and_hold"}]}]}
+        submitted = lambda: users["trader"]("POST", "/api/v1/backtests", {"config": config}).status == 202  # noqa: E731
+        eventually("the history is there", submitted)
+        yield node.address(), users, folder / "data" / "results"
+        node.stop()
+
+
+@pytest.mark.parametrize("role", ["trader", "manager"])
+def test_jobs_of_the_api_agree_with_their_files(node, role):
+    address, users, results = node
+    if role == "manager":
+        key = users[role].ok("POST", "/api/v1/api-keys", {"name": "notebook", "scopes": ["read", "trade", "manage"]})["secret"]
+        who = {"TRADEFLOW_API_KEY": key}
+    else:
+        who = {"TRADEFLOW_EMAIL": users[role].ok("GET", "/api/v1/auth/me")["email"], "TRADEFLOW_PASSWORD": PASSWORD}
+    wanted = """{
+        "table": table.to_dicts(), "known": known, "groups": groups if groups is None else groups.to_dicts(),
+        "curves": {job: [its["equity"][0], its["equity"].min(), its["equity"].max(), its["equity"][-1]] for job, its in curves.items()},
+        "trades": [trades.height, trades["pnl_net"].sum()],
+    }"""
+    outputs, seen = execute("jobs.ipynb", wanted, TRADEFLOW_URL=address, **who)
+    assert [job["status"] for job in seen["known"].values()] == ["done"] * 16
+    # What the files of each hold.
+    files = {}
+    for job in seen["known"]:
+        name = Path(users[role].ok("GET", f"/api/v1/backtests/{job}/summary")["results"]).name
+        files[job] = {table: polars.read_parquet(results / name / f"{table}.parquet") for table in ("equity", "trades")}
+        files[job]["summary"] = json.loads((results / name / "summary.json").read_text())
+    sharpe = {job: found["summary"]["statistics"]["sharpe"] for job, found in files.items()}
+    assert [row["job_id"] for row in seen["table"]] == sorted(sharpe, key=sharpe.get, reverse=True)
+    for row in seen["table"]:
+        found = files[row["job_id"]]
+        (strategy,) = found["summary"]["accounts"][0]["strategies"]
+        assert (row["fast"], row["slow"]) == (strategy["params"]["fast"], strategy["params"]["slow"])
+        curve, trades = found["equity"]["equity"].cast(polars.Float64), found["trades"].filter(~polars.col("open"))
+        assert row["total_return"] == pytest.approx(curve[-1] / found["summary"]["initial_equity"] - 1, rel=CLOSE)
+        assert row["trades"] == trades.height > 10
+        assert seen["curves"][row["job_id"]] == [curve[0], curve.min(), curve.max(), curve[-1]]
+    best = files[seen["table"][0]["job_id"]]["trades"].filter(~polars.col("open"))["pnl_net"]
+    assert seen["trades"] == [best.len(), pytest.approx(float(best.sum()))]
+    # Progress, both squares, curves, trades of the best.
+    assert len(figures(outputs)) == 4
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    if role == "trader":
+        assert seen["groups"] is None and "/runs/groups: " in printed
+        return
+    by_slow = defaultdict(list)
+    for run in (json.loads(path.read_text()) for path in results.glob("*/summary.json")):
+        if "slow" in (params := run["accounts"][0]["strategies"][0]["params"]):
+            by_slow[str(params["slow"])].append(run["statistics"]["sharpe"])
+    told = {group["value"]: (group["runs"], group["best"], group["worst"]) for group in seen["groups"]}
+    assert told == {slow: (len(all_of), max(all_of), min(all_of)) for slow, all_of in by_slow.items()}
+
+
+def test_questions_to_clickhouse_agree_with_the_summaries(sample_catalog, tmp_path):
+    out = tmp_path / "out"
+
+    def run(symbol: str, interval: str, strategy: str, **parameters):
+        chosen = [flag for name, value in parameters.items() for flag in ("--set", f"{name}={value}")]
+        place = ("--catalog", sample_catalog, "--out", out)
+        return backtest("--symbol", symbol, "--interval", interval, "--strategy", strategy, *chosen, *place)
+
+    runs = [run("SAMPLE-BTC", "1m", "sma_cross", fast=fast, slow=slow) for fast in (60, 120, 240) for slow in (480, 960)]
+    runs += [run("SAMPLE-EQ", "1d", "ema_cross", fast=fast, slow=50) for fast in (5, 10)]
+    for one in runs:
+        one["run"], one["sharpe"] = Path(one["results"]).name, float(one["statistics"]["sharpe"])
+    with clickhouse.server() as server:
+        url = clickhouse.database(server.url)
+        for _ in range(2):  # what comes twice counts once
+            synced = json.loads(tradeflow_ok("runs", "sync", "--out", out, "--clickhouse", url, "--json"))
+            assert (synced["uploaded"], synced["set_aside"], synced["waiting"]) == (len(runs), [], [])
+            shutil.rmtree(out / ".clickhouse")
+        wanted = """{
+            "best": best["run"].to_list(), "by_symbol": by_symbol.to_dicts(), "medians": medians.to_dicts(),
+            "hours": hours.group_by("symbol").agg(pl.col("trades").sum()).to_dicts(), "curves": curves.height,
+            "falls": curves.group_by("symbol").agg(pl.col("run").first(), pl.col("fall").min(), pl.col("gain").last()).to_dicts(),
+        }"""
+        outputs, seen = execute("clickhouse.ipynb", wanted, TRADEFLOW_CLICKHOUSE=url)
+    assert seen["best"] == [one["run"] for one in sorted(runs, key=lambda one: -one["sharpe"])]
+    of_symbol = defaultdict(list)
+    for one in runs:
+        of_symbol[one["symbols"][0]].append(one)
+    assert [group["symbol"] for group in seen["by_symbol"]] == sorted(of_symbol)
+    for group in seen["by_symbol"]:
+        ratios = [one["sharpe"] for one in of_symbol[group["symbol"]]]
+        assert (group["runs"], group["best"], group["worst"]) == (len(ratios), max(ratios), min(ratios))
+        assert group["median"] == statistics.median_low(ratios)
+    of_value = defaultdict(list)
+    for one in runs:
+        for name in ("fast", "slow"):
+            value = one["accounts"][0]["strategies"][0]["params"][name]
+            of_value[one["strategies"][0], name, float(value)].append(one["sharpe"])
+    del of_value["ema_cross", "slow", 50]  # it does not differ
+    told = {(group["kind"], group["name"], group["value"]): (group["runs"], group["best"], group["median"], group["worst"]) for group in seen["medians"]}
+    assert told == {of: (len(all_of), max(all_of), statistics.median_low(all_of), min(all_of)) for of, all_of in of_value.items()}
+    assert len(seen["falls"]) == len(of_symbol) and seen["curves"] <= 2000 * len(of_symbol)
+    for curve in seen["falls"]:
+        best = max(of_symbol[curve["symbol"]], key=lambda one: one["sharpe"])
+        assert curve["run"] == best["run"]
+        assert -curve["fall"] / 100 == pytest.approx(float(best["max_drawdown"]), rel=CLOSE)
+        assert curve["gain"] / 100 == pytest.approx(float(best["total_return"]), rel=CLOSE)
+    assert {of["symbol"]: of["trades"] for of in seen["hours"]} == {symbol: sum(one["trades"] for one in its) for symbol, its in of_symbol.items()}
+    # By parameter, return and risk, curves, hours.
+    assert len(figures(outputs)) == 4
 
 
 def test_a_topic_grows_in_a_live_frame(brokers, tmp_path):

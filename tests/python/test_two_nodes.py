@@ -67,7 +67,7 @@ def vendor():
 
 
 @contextmanager
-def cluster(tmp_path, brokers: str, vendor: str, prefix: str):
+def cluster(tmp_path, brokers: str, vendor: str, prefix: str, environment: dict | None = None):
     """Starts nodes of one configuration, each with a folder of its own: `start("a")`."""
     file = tmp_path / "node.toml"
     config = MARKET.format(address=vendor)
@@ -79,7 +79,7 @@ def cluster(tmp_path, brokers: str, vendor: str, prefix: str):
 
     def start(name: str) -> Node:
         arguments = (file, "--data", tmp_path / name, "--kafka", brokers, "--prefix", prefix)
-        node = Node(tmp_path / f"logs-{name}", *arguments, environment=quick_group(brokers))
+        node = Node(tmp_path / f"logs-{name}", *arguments, environment={**quick_group(brokers), **(environment or {})})
         nodes.append(node)
         return node.up()
 

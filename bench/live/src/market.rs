@@ -100,7 +100,7 @@ pub fn plan(
     };
     let follows = |cell: usize| InstrumentId((cell % symbols) as u32);
     let accounts = (0..cells)
-        .map(|cell| AccountPlan { instruments: vec![follows(cell)], strategies: Vec::new() })
+        .map(|cell| AccountPlan { instruments: vec![follows(cell)], ..AccountPlan::default() })
         .collect();
     let mut plan = SessionPlan::new(run, accounts, durability, now);
     for cell in 0..cells {
