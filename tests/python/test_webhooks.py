@@ -108,7 +108,7 @@ def test_an_alert_becomes_a_position_and_goes_again(trader, secret, strategy, sc
         told = [m["data"]["status"] for m in (socket.hear() for _ in range(2)) if m["type"] == "update"]
         assert told == ["queued", "executed"]
         # Again long: nothing to do. Then short, which turns the position; then flat.
-        same = decided(trader, accepted(trader, {**opening, "timenow": now(seconds=1)}))
+        same = decided(trader, accepted(trader, {**opening, "n": uuid.uuid4().hex}))
         assert (same["status"], same["order_ids"]) == ("refused", []) and "position" in same["reason"]
         decided(trader, accepted(trader, {**opening, "market_position": "short", "market_position_size": "-0.2", "action": "sell"}))
         eventually("it is short", lambda: held(trader, strategy) == Decimal("-0.2"))
