@@ -1,4 +1,4 @@
-//! What is done now and then: signals that were not executed to the end, and old entries of logs.
+//! What is done now and then: signals that were not executed to the end, limits of those who are gone, and old entries of logs.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::routes::signals;
 use crate::routes::strategies::account::note_configured;
 
-/// How often it looks for signals that wait.
+/// How often it looks for signals that wait, and for whom it counts in vain.
 const EVERY: Duration = Duration::from_secs(5);
 /// A signal that was queued so long ago was left by someone who is gone, in nanoseconds.
 const LEFT: i64 = 20_000_000_000;
@@ -23,6 +23,7 @@ pub(crate) async fn run(shared: Context) {
     let mut ticks = tokio::time::interval(EVERY);
     for round in 0_u32.. {
         ticks.tick().await;
+        shared.limits.sweep();
         resume(&shared).await;
         if round.is_multiple_of(TRIM_EVERY) {
             trim(&shared).await;

@@ -33,9 +33,6 @@ pub struct Left {
 /// Letters an hour that anyone may have sent to a user, and as many at once: no one's letter box is flooded.
 const MAILS_PER_HOUR: NonZeroU32 = const { NonZeroU32::new(6).unwrap() };
 
-/// Of whom nothing was heard for this many requests of others nothing is kept.
-const SWEEP_OVER: usize = 10_000;
-
 impl Limits {
     /// As configured.
     pub fn new(config: &ApiConfig) -> Self {
@@ -85,10 +82,15 @@ impl Limits {
         self.check(&self.mails, &user.to_owned())
     }
 
+    /// Forgets those of whom nothing was heard for a while: they have all that they may make.
+    pub(crate) fn sweep(&self) {
+        self.users.retain_recent();
+        self.addresses.retain_recent();
+        self.attempts.retain_recent();
+        self.mails.retain_recent();
+    }
+
     fn check<K: std::hash::Hash + Eq + Clone>(&self, limiter: &Limiter<K>, key: &K) -> Result<Left, u64> {
-        if limiter.len() > SWEEP_OVER {
-            limiter.retain_recent();
-        }
         match limiter.check_key(key) {
             Ok(state) => Ok(Left {
                 limit: state.quota().burst_size().get(),

@@ -1,11 +1,13 @@
 """Accounts that are opened over the API while the demonstration runs: they trade at once, keep their limits, survive a
 kill, and are verified with the session."""
 
+import sqlite3
 from decimal import Decimal
 
 import pytest
 
 from api_client import log_in, register, users_of_each_role
+from conftest import tradeflow
 from nodes import Node, eventually, verified
 from test_api import UNLIMITED
 
@@ -118,3 +120,44 @@ def test_an_account_is_opened_trades_survives_a_kill_and_is_closed(folder):
         node.stop()
     report = verified("--data", folder / "data")
     assert {account["account"] for account in report["accounts"]} >= {"paper", "swing", "many-0", "many-9"}
+
+
+def test_the_venue_is_asked_anew_and_the_lists_are_held_against_it(tmp_path):
+    data = tmp_path / "data"
+    opening = {"account": "held", "balance": "50000", "symbols": ["BTCUSD"]}
+    with start(tmp_path) as node:
+        users = users_of_each_role(node.address())
+        trader = users["trader"]
+        trader.ok("POST", "/api/v1/accounts", opening)
+        path = "/api/v1/accounts/held"
+        assert trader.ok("POST", f"{path}/sync")["positions"] == []
+        order = {"symbol": "BTCUSD", "side": "buy", "type": "market", "qty": "0.10"}
+        bought = trader.ok("POST", f"{path}/orders", order)["order_ids"][0]
+        standing = trader.ok("POST", f"{path}/orders", {**order, "type": "limit", "price": "1.00"})["order_ids"][0]
+        filled(trader, "held", bought)
+        # What it says is in the lists when it says it.
+        known = trader.ok("POST", f"{path}/sync")
+        assert [(held["symbol"], Decimal(held["qty"])) for held in known["positions"]] == [("BTCUSD", Decimal("0.1"))]
+        assert [(found["order_id"], found["status"]) for found in known["orders"]] == [(standing, "accepted")]
+        assert known["differences"] == []
+        assert [found["order_id"] for found in trader.ok("GET", "/api/v1/orders?account=held")["items"]] == [standing, bought]
+        # One that trades all the time comes out equal too.
+        assert users["administrator"].ok("POST", "/api/v1/accounts/paper/sync")["differences"] == []
+        users["viewer"].refused(403, "POST", f"{path}/sync")
+        users["administrator"].refused(404, "POST", "/api/v1/accounts/none/sync")
+        node.stop()
+    # Someone spoils the tables.
+    with sqlite3.connect(data / "state.db") as database:
+        database.execute("UPDATE positions SET qty = '7' WHERE account = 'held'")
+        database.execute("DELETE FROM orders WHERE account = 'held' AND order_id = ?", (int(standing),))
+    with start(tmp_path) as node:
+        trader.url = node.address()
+        differences = trader.ok("POST", f"{path}/sync")["differences"]
+        assert [(found["kind"], found["id"], found["listed"]) for found in differences] == [("order", standing, None), ("position", "BTCUSD", "7")]
+        node.stop()
+    done = tradeflow("state", "rebuild", "--data", data)
+    assert done.returncode == 0, done.stderr
+    with start(tmp_path) as node:
+        trader.url = node.address()
+        assert trader.ok("POST", f"{path}/sync")["differences"] == []
+        node.stop()

@@ -67,6 +67,8 @@ pub enum WireCommand {
     Preview(WireOrder),
     /// What a strategy decides over its latest past, as one that is flat; nothing is done. A question, too.
     DryRun(WireStrategy),
+    /// What the account holds and which orders stand, as its venue has it. A question, too.
+    Report,
     /// Cancel all orders.
     CancelAll,
     /// Close the position in an instrument.
@@ -242,7 +244,7 @@ impl WireCommand {
                 let id = instrument(&wire.symbol)?;
                 Command::Submit(wire.request(id, plan.run.instrument(id))?)
             }
-            Self::Preview(_) | Self::DryRun(_) => {
+            Self::Preview(_) | Self::DryRun(_) | Self::Report => {
                 return Err(refuse(Refusal::Invalid, "a question is no command"));
             }
             Self::Modify { order_id, symbol, qty, price, trigger } => {

@@ -448,6 +448,7 @@ impl Handler<Instruct> for CellShell {
             WireCommand::DryRun(strategy) => {
                 Some(Ok(host.dry_run(source, &message.id, strategy, warm_ups, now)))
             }
+            WireCommand::Report => Some(Ok(host.report(source, &message.id, now))),
             _ => None,
         };
         match told {

@@ -13,6 +13,7 @@ pub(crate) mod guard;
 
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -31,13 +32,18 @@ pub struct Caller {
     /// Who.
     pub identity: Arc<Identity>,
     /// From where.
-    pub address: String,
+    pub address: Option<IpAddr>,
 }
 
 impl Caller {
     /// His id.
     pub fn id(&self) -> &str {
         &self.identity.user.id
+    }
+
+    /// From where, as text.
+    pub(crate) fn address(&self) -> String {
+        self.address.map(|address| address.to_string()).unwrap_or_default()
     }
 
     /// Whether he may do what this role may: by his own, and by the key that he uses.
@@ -106,7 +112,7 @@ fn caller(request: &HttpRequest) -> Result<Caller, Problem> {
             return Err(Problem::forbidden("with a cookie, a write needs the header x-csrf-token"));
         }
     }
-    Ok(Caller { identity, address: address(request) })
+    Ok(Caller { identity, address: request.peer_addr().map(|peer| peer.ip()) })
 }
 
 fn allowed(caller: &Caller, role: Role) -> Result<(), Problem> {

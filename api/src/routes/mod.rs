@@ -48,7 +48,10 @@ use crate::socket::connection;
 
 /// All of them.
 pub(crate) fn all(app: &mut ServiceConfig) {
-    app.service(auth::register)
+    // The router looks at one after the other: what is asked most comes first.
+    app.service(quotes::get)
+        .service(quotes::list)
+        .service(auth::register)
         .service(auth::login)
         .service(auth::refresh)
         .service(auth::logout)
@@ -86,8 +89,6 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(instruments::list)
         .service(instruments::get)
         .service(bars::get)
-        .service(quotes::list)
-        .service(quotes::get)
         .service(accounts::list)
         .service(accounts::get)
         .service(accounts::users)
@@ -101,6 +102,7 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(accounts::open::close)
         .service(accounts::limits::show)
         .service(accounts::limits::put)
+        .service(accounts::sync::sync)
         .service(credentials::list)
         .service(credentials::give)
         .service(credentials::remove)
@@ -265,7 +267,7 @@ pub(crate) async fn audit_command(
         action,
         object,
         outcome,
-        address: &caller.address,
+        address: &caller.address(),
     };
     write(shared, new, detail).await;
 }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool, Transaction};
@@ -27,6 +27,8 @@ const CONNECTIONS_MAX: [u32; 2] = [16, 4];
 
 /// How long a request waits for a connection, or for SQLite's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long SQLite's file may take to be opened.
+const OPENS_MAX: Duration = Duration::from_secs(30);
 
 impl State {
     /// Opens `sqlite:///path/of/file.db` (made where it is missing) or `postgres://user:password@host/database`, and
@@ -49,7 +51,7 @@ impl State {
             }
         };
         let options = AnyConnectOptions::from_str(&address).map_err(|error| wrong(error.to_string()))?;
-        let pool = AnyPoolOptions::new()
+        let pools = AnyPoolOptions::new()
             .max_connections(CONNECTIONS_MAX[usize::from(kind == Kind::Sqlite)])
             .acquire_timeout(PATIENCE)
             .after_connect(move |connection, _| {
@@ -65,14 +67,20 @@ impl State {
                     }
                     Ok(())
                 })
-            })
-            .connect_with(options)
-            .await
-            .map_err(|error| match error {
-                sqlx::Error::Configuration(why) => wrong(why.to_string()),
-                error if kind == Kind::Sqlite => wrong(error.to_string()),
-                error => error.into(),
-            })?;
+            });
+        let begun = Instant::now();
+        let pool = loop {
+            match pools.clone().connect_with(options.clone()).await {
+                Ok(pool) => break pool,
+                // To make a file and its journal takes a disk that is busy longer than anything later.
+                Err(sqlx::Error::PoolTimedOut) if kind == Kind::Sqlite && begun.elapsed() < OPENS_MAX => {
+                    tracing::warn!(%url, "the database's disk is slow; still opening it");
+                }
+                Err(sqlx::Error::Configuration(why)) => return Err(wrong(why.to_string())),
+                Err(error) if kind == Kind::Sqlite => return Err(wrong(error.to_string())),
+                Err(error) => return Err(error.into()),
+            }
+        };
         sqlx::migrate!().run(&pool).await?;
         Ok(Self { pool, kind })
     }

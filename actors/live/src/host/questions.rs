@@ -57,4 +57,9 @@ impl CellHost {
             Err(answer) => self.refuse(source, id, &answer, now),
         }
     }
+    /// The answer to what the account holds, and which orders stand.
+    pub(crate) fn report(&mut self, source: Source, id: &str, now: Timestamp) -> NewRecord {
+        self.offered.commands = self.offered.commands.max(source.offset + 1);
+        self.outputs().report(id, self.outputs, self.cell.paper(), now)
+    }
 }

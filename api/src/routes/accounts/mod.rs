@@ -5,9 +5,11 @@
 //! | `mod.rs` | what shows them, whose they are, pause, resume, kill |
 //! | `open.rs` | opening, labelling, closing |
 //! | `limits.rs` | limits of the risk gate |
+//! | `sync.rs` | the venue asked anew |
 
 pub(crate) mod limits;
 pub(crate) mod open;
+pub(crate) mod sync;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
 use schemars::JsonSchema;
