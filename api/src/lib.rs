@@ -20,6 +20,7 @@
 //! | `mail.rs` | [`mail::Mail`]: letters to users, sent in the background |
 //! | `housekeeping.rs` | what is done now and then: signals that wait, old logs |
 //! | `socket/` | `GET /api/v1/ws`: what changes, as it does |
+//! | `views/` | what nodes on one bus tell each other, so that each shows all |
 //! | `alerts/` | who wants to be told of what, and is |
 //! | `system_log/` | what the node says of itself, kept in the state |
 //! | `body.rs`, `decimal.rs` | bodies of requests, read so that an error names the field |
@@ -66,6 +67,7 @@ pub mod status;
 mod system_log;
 pub mod tls;
 mod uploads;
+pub mod views;
 mod webhooks;
 
 pub use bars::MarketData;
@@ -80,3 +82,4 @@ pub use socket::{Hub, Tail, Watch};
 pub use source::{FeedSource, NodeSource};
 pub use system_log::{SystemLogLayer, SystemLogQueue, system_log};
 pub use uploads::UploadStatus;
+pub use views::{Heard, Views};

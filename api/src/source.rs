@@ -1,20 +1,22 @@
 //! What the server asks the node.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tradeflow_bus::{Clock, SystemClock};
 use tradeflow_ingest::FeedStatus;
 use tradeflow_ingest::bars::BarStatus;
 use tradeflow_ingest::normalise::Counters;
-use tradeflow_ingest::quotes::QuoteBoard;
+use tradeflow_ingest::quotes::{BoardQuote, QuoteBoard};
 use tradeflow_ingest::record::RecorderStatus;
 use tradeflow_live::SessionPlan;
 use tradeflow_live::node::{AccountError, BusView, CellStatus, NodeView};
 use tradeflow_model::plan::CellPlan;
-use tradeflow_model::{InstrumentId, Timestamp};
+use tradeflow_model::{InstrumentId, Symbol, Timestamp};
 
 use crate::projector::ProjectorStatus;
 use crate::uploads::UploadStatus;
+use crate::views::{Heard, ShownCell, better};
 
 /// A feed, as the node runs it.
 #[derive(Debug, Clone)]
@@ -73,8 +75,55 @@ pub trait NodeSource: Send + Sync + 'static {
     /// What of the results waits for ClickHouse, where it is configured.
     fn uploads(&self) -> Option<Arc<UploadStatus>>;
 
-    /// The quotes.
+    /// The quotes of the feeds that run here, or ran.
     fn board(&self) -> Arc<QuoteBoard>;
+
+    /// Whether feeds run here: of several nodes one has them.
+    fn feeds_run_here(&self) -> bool {
+        true
+    }
+
+    /// What other nodes tell; none where there are none.
+    fn heard(&self) -> Option<Arc<Heard>> {
+        None
+    }
+
+    /// A cell, wherever it runs. For people: nothing is decided by it.
+    fn shown_cell(&self, account: &str) -> Option<ShownCell> {
+        let here = self.view().cells.into_iter().find(|view| view.account == account);
+        let here = here.map(|view| ShownCell { view, as_of: self.now() });
+        here.or_else(|| self.heard()?.cell(account, &self.plan()))
+    }
+
+    /// All cells, wherever they run.
+    fn shown_cells(&self) -> Vec<ShownCell> {
+        let (here, as_of) = (self.view().cells, self.now());
+        let others = self.heard().map(|heard| heard.others(&here, &self.plan()));
+        let here = here.into_iter().map(|view| ShownCell { view, as_of });
+        here.chain(others.unwrap_or_default()).collect()
+    }
+
+    /// A quote, wherever its feed runs.
+    fn shown_quote(&self, symbol: &Symbol) -> Option<BoardQuote> {
+        let now = self.now();
+        let heard = self.heard().and_then(|heard| heard.quote(symbol, now));
+        better(self.board().get(symbol, now), heard, self.feeds_run_here())
+    }
+
+    /// All quotes, by symbol.
+    fn shown_quotes(&self) -> Vec<BoardQuote> {
+        let now = self.now();
+        let here = self.board().all(now);
+        let Some(heard) = self.heard() else { return here };
+        let mut heard: BTreeMap<_, _> =
+            heard.quotes(now).into_iter().map(|quote| (quote.symbol.clone(), quote)).collect();
+        for quote in here {
+            let symbol = quote.symbol.clone();
+            let shown = better(Some(quote), heard.remove(&symbol), self.feeds_run_here());
+            heard.extend(shown.map(|shown| (symbol, shown)));
+        }
+        heard.into_values().collect()
+    }
 
     /// Why the node does not go on; none while it does.
     fn failure(&self) -> Option<String>;

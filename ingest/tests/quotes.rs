@@ -5,7 +5,9 @@ mod support;
 use std::sync::Arc;
 
 use support::{coin, decimal, symbol};
-use tradeflow_ingest::quotes::{BoardSource, Freshness, Post, QuoteBoard, Ranking, SourceSpec};
+use tradeflow_ingest::quotes::{
+    BoardSource, Freshness, MarketClock, Post, QuoteBoard, Ranking, SharedQuote, SourceSpec,
+};
 use tradeflow_ingest::{FeedState, FeedStatus};
 use tradeflow_model::time::NANOS_PER_SEC;
 use tradeflow_model::{AssetClass, Currency, Instrument, Price, Timestamp};
@@ -189,4 +191,29 @@ fn instruments_are_listed_taken_down_and_begun_anew() {
     it.board.retain(|symbol| symbol.as_str() == "BTCUSD");
     assert_eq!(all(&it).len(), 1);
     assert!(it.board.source("nobody").is_none());
+}
+
+/// What one node shows now, another shows at any later time as the first one would, had nothing come since.
+#[test]
+fn what_is_shared_ages_as_what_stays() {
+    // Thursday 2024-08-08, New York: closes at 20:00 UTC, opens again at 13:30.
+    let it = it(share(), "2024-08-08T20:00:00Z");
+    assert_eq!(it.board.shared(it.at(-10)), []);
+    it.quote(&it.socket, -10, 21_299, 21_301);
+    it.last(&it.socket, -3, 21_300);
+    let bytes = serde_json::to_vec(&it.board.shared(it.at(-3))).unwrap();
+    let shared: Vec<SharedQuote> = serde_json::from_slice(&bytes).unwrap();
+    let mut clock = MarketClock::new(it.instrument.calendar);
+    let mut seen = Vec::new();
+    for at in [-3, -1, 0, 3_600, 12 * 3_600, 17 * 3_600 + 1_799, 17 * 3_600 + 1_800, 24 * 3_600, -2] {
+        let elsewhere = shared[0].at(&mut clock, it.at(at));
+        assert_eq!(elsewhere, it.board.get(&symbol("AAPL"), it.at(at)), "at {at}");
+        seen.extend(elsewhere.map(|quote| quote.freshness));
+    }
+    use Freshness::{Closed, Live, Stale};
+    assert_eq!(seen, [Live, Live, Closed, Closed, Closed, Closed, Stale, Stale, Live]);
+    // What is shared says nothing of its age: it is the same until something comes.
+    assert_eq!(it.board.shared(it.at(3_600)), shared);
+    it.last(&it.socket, -2, 21_305);
+    assert_ne!(it.board.shared(it.at(3_600)), shared);
 }

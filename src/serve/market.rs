@@ -2,6 +2,7 @@
 //! a consumer group of its own: each tick is on the bus once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub struct MarketConfig {
 /// What can be seen of the market side.
 #[derive(Debug, Default)]
 pub struct MarketStatus {
+    here: AtomicBool,
     recorder: std::sync::Mutex<Option<Arc<RecorderStatus>>>,
     bars: std::sync::Mutex<Option<Arc<BarStatus>>>,
 }
@@ -63,7 +65,13 @@ impl MarketStatus {
         self.bars.lock().ok()?.clone()
     }
 
+    /// Whether it runs here.
+    pub fn is_here(&self) -> bool {
+        self.here.load(Ordering::Relaxed)
+    }
+
     fn show(&self, side: Option<&Side>) {
+        self.here.store(side.is_some(), Ordering::Relaxed);
         if let Ok(mut recorder) = self.recorder.lock() {
             *recorder = side.and_then(|side| Some(side.recorder.as_ref()?.status().clone()));
         }

@@ -28,7 +28,8 @@ use tokio::runtime::Runtime;
 use tradeflow_api::mail::Mail;
 use tradeflow_api::oidc::Oidc;
 use tradeflow_api::{
-    Commander, Hub, MarketData, NodeSource, Projector, Pulse, Server, Shared, SystemLogQueue, Tail, Watch,
+    Commander, Heard, Hub, MarketData, NodeSource, Projector, Pulse, Server, Shared, SystemLogQueue, Tail,
+    Views, Watch,
 };
 use tradeflow_bus::{Clock, SystemClock, Topics};
 use tradeflow_ingest::bars::{BarMakerConfig, BarSeries};
@@ -171,6 +172,7 @@ struct Running {
     projector: Projector,
     pulse: Pulse,
     socket: (Tail, Watch),
+    views: Option<Views>,
     pressure: tokio::task::JoinHandle<()>,
 }
 
@@ -228,18 +230,22 @@ impl Running {
         let shown = Arc::new(MarketStatus::default());
         let node = Arc::new(Node::start(sources, clock, opened, node)?);
         let read_models = projector.status();
-        let heard = pulse.status();
         let uploads = config.results.url().is_some().then(Arc::default);
+        // The embedded log is one node's.
+        let heard = config.bus.kafka.is_some().then(Arc::<Heard>::default);
         let view = View {
             node: node.clone(),
             market: shown.clone(),
-            pulse: heard,
+            pulse: pulse.status(),
             read_models,
             uploads,
             feeds,
             board,
+            heard: heard.clone(),
         };
         let view: Arc<dyn NodeSource> = Arc::new(view);
+        let MarketData { sources: Sources { bus, topics, .. }, .. } = &data;
+        let views = heard.map(|heard| Views::start(bus.clone(), topics, view.clone(), heard)).transpose()?;
         let watch = Watch::start(view.clone(), hub.clone())?;
         let jobs = config.api.jobs(&config);
         let mail = config.mail.config().map(|mail| Mail::new(&mail)).transpose().context("[mail]")?;
@@ -261,7 +267,18 @@ impl Running {
                 gauge.set_fill(lag.behind().as_millis() as usize, Self::BEHIND_MAX.as_millis() as usize);
             }
         });
-        Ok(Self { config, catalog, node, market, server, projector, pulse, socket: (tail, watch), pressure })
+        Ok(Self {
+            config,
+            catalog,
+            node,
+            market,
+            server,
+            projector,
+            pulse,
+            socket: (tail, watch),
+            views,
+            pressure,
+        })
     }
 
     /// Says on standard output that it runs.
@@ -299,7 +316,7 @@ impl Running {
         let market = self.market.stop();
         let node = self.node.stop();
         self.server.stop();
-        drop((self.projector, self.socket, self.pulse));
+        drop((self.projector, self.socket, self.views, self.pulse));
         market?;
         Ok(node?)
     }

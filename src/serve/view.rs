@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tradeflow_api::{FeedSource, NodeSource, ProjectorStatus, PulseStatus, UploadStatus};
+use tradeflow_api::{FeedSource, Heard, NodeSource, ProjectorStatus, PulseStatus, UploadStatus};
 use tradeflow_ingest::bars::BarStatus;
 use tradeflow_ingest::quotes::QuoteBoard;
 use tradeflow_ingest::record::RecorderStatus;
@@ -30,6 +30,8 @@ pub struct View {
     pub feeds: Vec<FeedInfo>,
     /// The quotes.
     pub board: Arc<QuoteBoard>,
+    /// What other nodes tell, where the bus is one that nodes share.
+    pub heard: Option<Arc<Heard>>,
 }
 
 impl NodeSource for View {
@@ -88,6 +90,14 @@ impl NodeSource for View {
 
     fn board(&self) -> Arc<QuoteBoard> {
         self.board.clone()
+    }
+
+    fn feeds_run_here(&self) -> bool {
+        self.market.is_here()
+    }
+
+    fn heard(&self) -> Option<Arc<Heard>> {
+        self.heard.clone()
     }
 
     fn failure(&self) -> Option<String> {

@@ -5,15 +5,19 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+import local_vendors
 from api_client import PASSWORD, Client, log_in, register
 from nodes import PATIENCE, check_books, eventually, verified
 from postgres_server import postgres
+from test_alerts import events, goes_off, make
 from test_api import UNLIMITED
 from test_read_models import every
 from test_two_nodes import ACCOUNTS, cluster, has_all, owned, share, trade, vendor  # noqa: F401
@@ -23,6 +27,9 @@ KNOWN = 5
 LOOKS = 10
 # What a busy machine adds.
 SLACK = 2
+# A node tells of an account at least so often, and a quote is stale after so long here.
+TELLS, STALE = 5, 3
+SYMBOLS = ("BTCUSD", "ETHUSD")
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +43,11 @@ def nodes(tmp_path_factory, brokers, vendor):  # noqa: F811
 class started:
     """Two nodes with a database of their own."""
 
-    def __init__(self, folder, brokers, vendor, database, name: str):  # noqa: F811
+    def __init__(self, folder, brokers, vendor, database, name: str, environment: dict | None = None):  # noqa: F811
         self.folder, self.brokers, self.prefix = folder, brokers, f"{name}-{time.time_ns()}."
         name = name.replace("-", "_")
         database.sql(f"CREATE DATABASE {name}")
-        environment = {**UNLIMITED, "TRADEFLOW__STATE__URL": database.url("postgres", name)}
+        environment = {**UNLIMITED, "TRADEFLOW__STATE__URL": database.url("postgres", name), **(environment or {})}
         self.cluster = cluster(folder, brokers, vendor, self.prefix, environment)
 
     def __enter__(self):
@@ -243,3 +250,133 @@ def test_a_node_that_is_killed_is_not_missed(tmp_path, brokers, vendor):  # noqa
         verdict = verified("--data", tmp_path / "b", "--kafka", brokers, "--prefix", nodes.prefix)
         books = check_books(brokers, nodes.prefix)
         assert {one["account"]: one["fills"] for one in verdict["accounts"]} == {account: found["fills"] for account, found in books.items()}
+
+
+def shown(client: Client) -> dict:
+    """What a node shows of all accounts and instruments, but for when it was so."""
+    found = {f"quote {symbol}": client.ok("GET", f"/api/v1/quotes/{symbol}") for symbol in SYMBOLS}
+    found["quotes"] = client.ok("GET", "/api/v1/quotes")
+    for quote in [*found["quotes"], *(found[f"quote {symbol}"] for symbol in SYMBOLS)]:
+        quote.pop("age_ms")
+    found["accounts"] = client.ok("GET", "/api/v1/accounts")
+    for account in found["accounts"]:
+        account["balance"].pop("as_of")
+        for what in ("positions", "strategies", "limits"):
+            path = f"{account['account']}/{what}"
+            found[path] = client.ok("GET", f"/api/v1/accounts/{path}")
+    return found
+
+
+def as_of(client: Client, account: str) -> float:
+    """Of when the account's balance is, in seconds."""
+    return datetime.fromisoformat(client.ok("GET", f"/api/v1/accounts/{account}")["balance"]["as_of"]).timestamp()
+
+
+def freshness(client: Client) -> set[str]:
+    return {client.ok("GET", f"/api/v1/quotes/{symbol}")["freshness"] for symbol in SYMBOLS}
+
+
+def is_fresh(client: Client) -> bool:
+    return all(client("GET", f"/api/v1/quotes/{symbol}").status == 200 for symbol in SYMBOLS) and freshness(client) == {"live"}
+
+
+@pytest.fixture(scope="module")
+def showing(tmp_path_factory, brokers):
+    """Two nodes with a vendor of their own, which can be made to fall silent."""
+    folder = tmp_path_factory.mktemp("showing")
+    quick = {"TRADEFLOW__FEEDS__BINANCE__SILENCE": f"{STALE}s"}
+    with postgres() as database, local_vendors.vendor("binance", "--symbols", ",".join(SYMBOLS), "--rate", 100) as local:
+        with started(folder, brokers, local.http.removeprefix("http://"), database, "showing", quick) as running:
+            trade(running.a, running.b)
+            yield SimpleNamespace(**vars(running), vendor=local)
+
+
+def test_each_node_shows_the_accounts_and_quotes_of_all(showing):
+    both = (showing.at_a, showing.at_b)
+    for client in both:
+        eventually("quotes of all", lambda client=client: is_fresh(client))
+    for account in ACCOUNTS:
+        for client in both:
+            eventually("it is young", lambda client=client, account=account: time.time() - as_of(client, account) < TELLS + SLACK)
+    # What is traded at one is seen at the other, by those who ask and by those who follow.
+    for here, there in [(showing.a, showing.at_b), (showing.b, showing.at_a)]:
+        account = sorted(owned(here))[0]
+        with ExitStack() as sockets:
+            follow = {
+                channel: sockets.enter_context(following(there, channel, key))
+                for channel, key in [("positions", account), ("equity", account), ("quotes", symbol_of(account))]
+            }
+            (order_id,) = there.ok("POST", f"/api/v1/accounts/{account}/orders", order(symbol_of(account)))["order_ids"]
+            eventually("it is filled", lambda path=f"/api/v1/accounts/{account}/orders/{order_id}": there("GET", path).status == 200)
+            follow["positions"].until("update", lambda data: [one["symbol"] for one in data["positions"]] == [symbol_of(account)])
+            worth = [follow["equity"].until("update", lambda data: True)["data"] for _ in range(3)]
+            assert len({json.dumps({**one, "as_of": None}) for one in worth}) == 3, "each says something new"
+            times = [follow["quotes"].until("update", lambda data: not data["stale"])["data"]["ts_event"] for _ in range(3)]
+            assert times == sorted(set(times))
+
+
+def test_without_news_both_show_the_same_and_say_when_it_is_stale(showing):
+    both = (showing.at_a, showing.at_b)
+    showing.vendor.switch(silence_after=0)
+    try:
+        for client in both:
+            eventually("the quotes are stale", lambda client=client: freshness(client) == {"stale"})
+        found = eventually("they show the same", lambda: (a := shown(showing.at_a)) == shown(showing.at_b) and a)
+        assert {quote["symbol"] for quote in found["quotes"]} == set(SYMBOLS)
+        assert {account["account"] for account in found["accounts"]} == set(ACCOUNTS)
+        assert any(found[f"{account}/positions"] for account in ACCOUNTS)
+        assert all(found[f"{account}/strategies"] for account in ACCOUNTS)
+        for client in both:
+            age = client.ok("GET", "/api/v1/quotes/BTCUSD")["age_ms"]
+            assert age > STALE * 1000
+            eventually("it grows older", lambda client=client, age=age: client.ok("GET", "/api/v1/quotes/BTCUSD")["age_ms"] > age)
+            # Nothing happens, and yet one sees that the accounts' nodes live.
+            for account in ACCOUNTS:
+                assert time.time() - as_of(client, account) < TELLS + SLACK
+    finally:
+        showing.vendor.switch()
+    for client in both:
+        eventually("they are fresh again", lambda client=client: is_fresh(client))
+
+
+def test_an_account_that_is_opened_and_closed_comes_and_goes_at_both(showing):
+    for number, (here, there) in enumerate([(showing.at_a, showing.at_b), (showing.at_b, showing.at_a)]):
+        account = f"passing-{number}"
+        opened = here.ok("POST", "/api/v1/accounts", {"account": account, "balance": "500"})
+        assert opened["balance"]["equity"] == "500", "it is shown at once, wherever it runs"
+        path = f"/api/v1/accounts/{account}"
+        shows = lambda client: (a := client("GET", path)).status == 200 and a.json["balance"] and a.json["balance"]["mode"]  # noqa: E731
+        for client in (here, there):
+            eventually("it is shown", lambda client=client: shows(client) == "open")
+        there.ok("POST", f"{path}/pause")
+        for client in (here, there):
+            eventually("it is paused", lambda client=client: shows(client) == "paused")
+        # The node that has it closes it.
+        assert 204 in [client("DELETE", path).status for client in (here, there)]
+        for client in (here, there):
+            gone = lambda client=client: (a := client.ok("GET", path))["closed"] and a["balance"] is None  # noqa: E731
+            eventually("it is closed", gone)
+            assert account not in {one["account"] for one in client.ok("GET", "/api/v1/accounts")}
+            assert client.ok("GET", f"{path}/positions") == []
+
+
+def test_an_owner_that_is_killed_leaves_a_view_that_says_its_age(showing):
+    """The last test of these nodes: one is killed."""
+    accounts = sorted(owned(showing.a))
+    price = {"kind": "price", "symbol": "BTCUSD", "condition": "above", "level": "1"}
+    drawdown = {"kind": "drawdown", "account": accounts[0], "percent": "0.0001", "since": "all_time"}
+    alerts = [make(showing.at_b, rule) for rule in (price, drawdown)]
+    for alert in alerts:
+        goes_off(showing.at_b, alert)
+    showing.a.kill()
+    killed = time.time()
+    assert any(as_of(showing.at_b, account) <= killed for account in accounts), "no one has taken them over yet"
+    eventually("the other has all accounts", lambda: has_all(showing.b))
+    for account in ACCOUNTS:
+        eventually("it is of now", lambda account=account: time.time() - as_of(showing.at_b, account) < 1)
+        assert as_of(showing.at_b, account) > killed
+    eventually("quotes go on", lambda: is_fresh(showing.at_b))
+    with following(showing.at_b, "equity", accounts[0]) as equity:
+        equity.until("update", lambda data: datetime.fromisoformat(data["as_of"]).timestamp() > killed)
+    for alert in alerts:
+        assert len(events(showing.at_b, alert["id"])) == 1, "it goes off once"

@@ -317,6 +317,7 @@ impl CellShell {
     fn not_written(&mut self, what: &str, error: BusError) {
         if matches!(error, BusError::Fenced { .. }) {
             tracing::info!(account = self.status.account(), "another node has taken the account over");
+            self.status.leave();
             return self.end(&error.to_string());
         }
         let why = format!("{what} can't be written: {error}");

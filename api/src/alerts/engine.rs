@@ -210,6 +210,9 @@ impl Engine {
 
     /// Looks at the quotes.
     pub(super) fn look_at_quotes(&mut self, node: &dyn NodeSource) -> Vec<Fire> {
+        if !node.feeds_run_here() {
+            return Vec::new(); // the board may still hold what was before they went to another node
+        }
         let now = node.now();
         let mut quotes: BTreeMap<String, Option<BoardQuote>> = BTreeMap::new();
         let board = node.board();

@@ -11,6 +11,8 @@
 //!
 //! # Invariants
 //! - Looking at quotes, fills, accounts and feeds asks no database; whatever does runs beside it.
+//! - Prices are looked at where the feeds run, accounts where their cells run; what other nodes tell of theirs is passed
+//!   over, for it is late.
 //! - An alert goes off once among all nodes ([`tradeflow_state::State::fire_alert`]), for a user who may see what it is about
 //!   at that moment.
 //! - A fill is seen once, also by a node that was down when it happened: those that came since are read from the tables.

@@ -8,7 +8,6 @@ use tradeflow_live::node::PositionView;
 use utoipa::ToSchema;
 
 use super::account_of;
-use super::accounts::cell_here;
 use super::command::{Done, Idempotency, command};
 use crate::auth::{As, Trader, Viewer};
 use crate::context::Context;
@@ -43,11 +42,11 @@ pub(crate) async fn list(
     account: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     account_of(&shared, &caller, &account).await?;
-    let positions = match cell_here(&shared, &account) {
-        Some(view) => view.positions,
+    let positions = match shared.node.shown_cell(&account) {
+        Some(shown) => shown.view.positions,
         // It was closed with none.
         None if shared.plan().open_cell_of(&account).is_none() => Vec::new(),
-        None => return Err(Problem::unavailable("the account's cell does not run on this node")),
+        None => return Err(Problem::unavailable("the account's cell is not up yet")),
     };
     Ok(HttpResponse::Ok().json(positions.into_iter().map(PositionLine::from).collect::<Vec<_>>()))
 }

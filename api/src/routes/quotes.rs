@@ -12,7 +12,7 @@ use crate::status::QuoteLine;
 #[utoipa::path(tag = "quotes", security(("bearer" = ["viewer"])), responses((status = 200, body = Vec<QuoteLine>)))]
 #[get("/quotes")]
 pub(crate) async fn list(shared: Context, _: As<Viewer>) -> HttpResponse {
-    let quotes = shared.node.board().all(shared.now());
+    let quotes = shared.node.shown_quotes();
     HttpResponse::Ok().json(quotes.into_iter().map(QuoteLine::from).collect::<Vec<_>>())
 }
 
@@ -28,7 +28,7 @@ pub(crate) async fn get(
     symbol: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let known = Symbol::new(symbol.as_str()).ok();
-    let quote = known.and_then(|symbol| shared.node.board().get(&symbol, shared.now()));
+    let quote = known.and_then(|symbol| shared.node.shown_quote(&symbol));
     match quote {
         Some(quote) => Ok(HttpResponse::Ok().json(QuoteLine::from(quote))),
         None if shared.plan().instrument(&symbol).is_none() => Err(Problem::missing("instrument")),

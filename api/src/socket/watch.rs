@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tradeflow_live::node::CellView;
-use tradeflow_model::Symbol;
+use tradeflow_model::{Symbol, Timestamp};
 
 use super::hub::{Hub, StreamKey};
 use super::messages::{Channel, Data};
@@ -16,6 +15,7 @@ use crate::routes::accounts::Balance;
 use crate::routes::positions::PositionLine;
 use crate::source::NodeSource;
 use crate::status::QuoteLine;
+use crate::views::ShownCell;
 
 /// Looks. Dropping it stops it.
 #[derive(Debug)]
@@ -85,12 +85,14 @@ impl Told {
         if positions.is_empty() && equity.is_empty() {
             return;
         }
-        for cell in node.view().cells {
+        for cell in node.shown_cells() {
             for (channel, due) in [(Channel::Positions, &positions), (Channel::Equity, &equity)] {
-                if due.contains(&cell.account) {
+                if due.contains(&cell.view.account) {
+                    // That time has passed is no news.
+                    let timeless = ShownCell { as_of: Timestamp::default(), ..cell.clone() };
+                    let news = serde_json::to_string(&of_cell(channel, timeless)).unwrap_or_default();
                     let data = of_cell(channel, cell.clone());
-                    let news = serde_json::to_string(&data).unwrap_or_default();
-                    self.tell(node, hub, channel, cell.account.clone(), news, data);
+                    self.tell(node, hub, channel, cell.view.account.clone(), news, data);
                 }
             }
         }
@@ -127,13 +129,13 @@ impl Told {
 
 fn quote(node: &dyn NodeSource, symbol: &str) -> Option<QuoteLine> {
     let symbol = Symbol::new(symbol).ok()?;
-    node.board().get(&symbol, node.now()).map(QuoteLine::from)
+    node.shown_quote(&symbol).map(QuoteLine::from)
 }
 
-fn of_cell(channel: Channel, cell: CellView) -> Data {
+fn of_cell(channel: Channel, cell: ShownCell) -> Data {
     match channel {
         Channel::Positions => {
-            Data::Positions { positions: cell.positions.into_iter().map(PositionLine::from).collect() }
+            Data::Positions { positions: cell.view.positions.into_iter().map(PositionLine::from).collect() }
         }
         _ => Data::Equity(Balance::from(cell)),
     }
@@ -143,9 +145,6 @@ fn of_cell(channel: Channel, cell: CellView) -> Data {
 pub(super) fn look(node: &dyn NodeSource, channel: Channel, key: &str) -> Option<Data> {
     match channel {
         Channel::Quotes => quote(node, key).map(Data::Quote),
-        _ => {
-            let cell = node.view().cells.into_iter().find(|cell| cell.account == key)?;
-            Some(of_cell(channel, cell))
-        }
+        _ => node.shown_cell(key).map(|cell| of_cell(channel, cell)),
     }
 }

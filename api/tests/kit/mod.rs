@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tradeflow_api::{
-    ApiConfig, Commander, FeedSource, JobsConfig, MarketData, NodeSource, ProjectorStatus, Server, Shared,
-    UploadStatus,
+    ApiConfig, Commander, FeedSource, Heard, JobsConfig, MarketData, NodeSource, ProjectorStatus, Server,
+    Shared, UploadStatus,
 };
 use tradeflow_bus::{Bus, Durability, MemoryBus, Retention, Topics};
 use tradeflow_ingest::bars::BarStatus;
@@ -41,6 +41,7 @@ pub struct FakeNode {
     pub failure: Mutex<Option<String>>,
     pub now: Timestamp,
     pub plan: Arc<SessionPlan>,
+    pub heard: Option<Arc<Heard>>,
 }
 
 impl NodeSource for FakeNode {
@@ -95,6 +96,10 @@ impl NodeSource for FakeNode {
 
     fn board(&self) -> Arc<QuoteBoard> {
         self.board.clone()
+    }
+
+    fn heard(&self) -> Option<Arc<Heard>> {
+        self.heard.clone()
     }
 
     fn failure(&self) -> Option<String> {
@@ -215,7 +220,7 @@ pub fn node() -> FakeNode {
     let plan = Arc::new(SessionPlan::new(run, Vec::new(), Durability::Process, now));
     let uploads = Arc::new(UploadStatus::default());
     uploads.waiting.store(2, Ordering::Relaxed);
-    FakeNode { view, cells, feeds, recorder, bars, uploads, board, failure, now, plan }
+    FakeNode { view, cells, feeds, recorder, bars, uploads, board, failure, now, plan, heard: None }
 }
 
 /// A server on a free port, and what it stands on.

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use tradeflow_model::calendar::SessionCursor;
 use tradeflow_model::{Instrument, Price, Timestamp};
 
-use super::{BoardQuote, Freshness, Post, Ranking, SourceSpec};
+use super::shared::{LastPrice, MarketClock, MarketTime, SharedQuote, TwoSided};
+use super::{BoardQuote, Post, Ranking, SourceSpec};
 use crate::feed::FeedState;
 
 #[derive(Debug)]
 pub(super) struct Entry {
     instrument: Arc<Instrument>,
-    cursor: SessionCursor,
+    clock: MarketClock,
     given: Vec<Given>,
     shown: Option<usize>,
 }
@@ -31,29 +31,16 @@ impl Given {
     }
 }
 
-/// The time that quotes are compared with, and whether the market is closed.
-#[derive(Debug, Clone, Copy)]
-struct MarketTime {
-    reference: Timestamp,
-    closed: bool,
-}
-
-impl MarketTime {
-    fn is_fresh(self, ts_event: Timestamp, source: &SourceSpec) -> bool {
-        self.reference.as_nanos().saturating_sub(ts_event.as_nanos()) <= source.stale_after
-    }
-
-    /// Whether what a source gave serves. In a closed market a silent feed is nothing unusual.
-    fn serves(self, given: &Given, source: &SourceSpec) -> bool {
-        let live = || source.status.as_ref().is_none_or(|status| status.state() == FeedState::Live);
-        given.ts_event().is_some_and(|ts| self.is_fresh(ts, source)) && (self.closed || live())
-    }
+/// Whether what a source gave serves. In a closed market a silent feed is nothing unusual.
+fn serves(time: MarketTime, given: &Given, source: &SourceSpec) -> bool {
+    let live = || source.status.as_ref().is_none_or(|status| status.state() == FeedState::Live);
+    given.ts_event().is_some_and(|ts| time.is_fresh(ts, source.stale_after)) && (time.closed || live())
 }
 
 impl Entry {
     pub fn new(instrument: Arc<Instrument>, sources: usize) -> Self {
-        let cursor = SessionCursor::new(instrument.calendar);
-        Self { instrument, cursor, given: vec![Given::default(); sources], shown: None }
+        let clock = MarketClock::new(instrument.calendar);
+        Self { instrument, clock, given: vec![Given::default(); sources], shown: None }
     }
 
     pub fn is_of(&self, instrument: &Arc<Instrument>) -> bool {
@@ -62,7 +49,7 @@ impl Entry {
 
     /// Takes a post; whether another source is shown now.
     pub fn post(&mut self, ranking: &Ranking, rank: usize, post: &Post) -> bool {
-        let time = self.time(post.received);
+        let time = self.clock.at(post.received);
         self.note_gaps(ranking, time);
         let given = &mut self.given[rank];
         if let Some(quote) = post.quote
@@ -75,7 +62,7 @@ impl Entry {
         {
             given.last = Some(last);
         }
-        if given.steady_since.is_none() && time.serves(given, &ranking.sources[rank]) {
+        if given.steady_since.is_none() && serves(time, given, &ranking.sources[rank]) {
             given.steady_since = Some(post.received);
         }
         self.choose(ranking, post.received, time)
@@ -83,47 +70,31 @@ impl Entry {
 
     /// What is shown at `now`, and whether another source has taken over for that.
     pub fn look(&mut self, ranking: &Ranking, now: Timestamp) -> Option<(BoardQuote, bool)> {
-        let time = self.time(now);
+        let (shared, time, switched) = self.shared(ranking, now)?;
+        Some((shared.shown(time, now)?, switched))
+    }
+
+    /// The same without its age, and the time of the market.
+    pub fn shared(&mut self, ranking: &Ranking, now: Timestamp) -> Option<(SharedQuote, MarketTime, bool)> {
+        let time = self.clock.at(now);
         self.note_gaps(ranking, time);
         let switched = self.choose(ranking, now, time);
         let rank = self.shown?;
         let (given, source) = (&self.given[rank], &ranking.sources[rank]);
-        let ts_event = given.ts_event()?;
-        let freshness = match (time.is_fresh(ts_event, source), time.closed) {
-            (false, _) => Freshness::Stale,
-            (true, true) => Freshness::Closed,
-            (true, false) => Freshness::Live,
-        };
-        let quote =
-            given.quote.filter(|(ts, ..)| freshness == Freshness::Stale || time.is_fresh(*ts, source));
         let decimal = |price: Price| price.to_decimal(self.instrument.price_scale);
-        let shown = BoardQuote {
+        let shared = SharedQuote {
             symbol: self.instrument.symbol.clone(),
-            bid: quote.map(|(_, bid, _)| decimal(bid)),
-            ask: quote.map(|(_, _, ask)| decimal(ask)),
-            last: given.last.map(|(_, last)| decimal(last)),
             source: source.name.clone(),
-            ts_event,
-            age: now.as_nanos().saturating_sub(ts_event.as_nanos()).max(0),
-            freshness,
-            stale: freshness == Freshness::Stale,
+            stale_after: source.stale_after,
+            quote: given.quote.map(|(ts, bid, ask)| TwoSided { ts, bid: decimal(bid), ask: decimal(ask) }),
+            last: given.last.map(|(ts, price)| LastPrice { ts, price: decimal(price) }),
         };
-        Some((shown, switched))
-    }
-
-    /// While the market is closed, the time is that of its close.
-    fn time(&mut self, now: Timestamp) -> MarketTime {
-        let close = match self.cursor.session_at(now) {
-            Some(session) if session.is_open(now) => return MarketTime { reference: now, closed: false },
-            Some(session) => session.pause.map(|pause| pause.start),
-            None => self.instrument.calendar.previous_session(now).map(|session| session.close),
-        };
-        MarketTime { reference: close.unwrap_or(now), closed: true }
+        Some((shared, time, switched))
     }
 
     fn note_gaps(&mut self, ranking: &Ranking, time: MarketTime) {
         for (given, source) in self.given.iter_mut().zip(&ranking.sources) {
-            if !time.serves(given, source) {
+            if !serves(time, given, source) {
                 given.steady_since = None;
             } else if given.steady_since.is_none() {
                 // It serves again without a new quote: the connection is back.
@@ -133,7 +104,7 @@ impl Entry {
     }
 
     fn choose(&mut self, ranking: &Ranking, now: Timestamp, time: MarketTime) -> bool {
-        let serves = |rank: usize| time.serves(&self.given[rank], &ranking.sources[rank]);
+        let serves = |rank: usize| serves(time, &self.given[rank], &ranking.sources[rank]);
         let steady = |rank: usize| {
             self.given[rank].steady_since.is_some_and(|since| {
                 now.as_nanos().saturating_sub(since.as_nanos()) >= ranking.fail_back_after

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | [`QuoteBoard`]: what the sources give, and what is shown of it |
 //! | `entry.rs` | one instrument: which source is shown |
+//! | `shared.rs` | [`SharedQuote`]: what is shown, without its age, for other nodes |
 //!
 //! # Rules
 //! - Sources are ranked (for shares: Finnhub's socket, Finnhub's REST quotes, Yahoo). A source *serves* an instrument
@@ -19,6 +20,9 @@
 //! - Prices of different sources are never mixed in one quote.
 
 mod entry;
+mod shared;
+
+pub use shared::{LastPrice, MarketClock, SharedQuote, TwoSided};
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -177,6 +181,16 @@ impl QuoteBoard {
     /// What is shown of all instruments at `now`, by symbol.
     pub fn all(&self, now: Timestamp) -> Vec<BoardQuote> {
         self.lock().values_mut().filter_map(|entry| self.look(entry, now)).collect()
+    }
+
+    /// What is shown of all instruments at `now`, by symbol, for others to show it later.
+    pub fn shared(&self, now: Timestamp) -> Vec<SharedQuote> {
+        let shared = |entry: &mut Entry| {
+            let (quote, _, switched) = entry.shared(&self.ranking, now)?;
+            self.switches.fetch_add(u64::from(switched), Ordering::Relaxed);
+            Some(quote)
+        };
+        self.lock().values_mut().filter_map(shared).collect()
     }
 
     /// Takes down the instruments that are not wanted any more.

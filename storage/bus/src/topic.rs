@@ -85,6 +85,7 @@ pub struct Topics {
     pub journal: Topic,
     pub snapshots: Topic,
     pub sessions: Topic,
+    pub views: Topic,
     pub dead_letters: Topic,
 }
 
@@ -105,6 +106,7 @@ impl Topics {
             journal: topic("journal.v1"),
             snapshots: topic("snapshots.v1"),
             sessions: topic("sessions.v1"),
+            views: topic("views.v1"),
             dead_letters: topic("dead-letters.v1"),
         }
     }
@@ -133,6 +135,7 @@ impl Topics {
             log(&self.journal, ever),
             table(&self.snapshots, partitions),
             table(&self.sessions, 1),
+            table(&self.views, 1),
             log(&self.dead_letters, week),
         ]
     }

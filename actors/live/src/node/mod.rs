@@ -218,17 +218,18 @@ impl Node {
 
     /// What can be seen now.
     pub fn view(&self) -> NodeView {
-        let cells = self.cells.lock().map(|cells| cells.clone()).unwrap_or_default();
         NodeView {
             session: self.plan().id.clone(),
             ready: self.is_ready(),
-            cells: cells.iter().map(|cell| cell.view()).collect(),
+            cells: self.cells().iter().map(|cell| cell.view()).collect(),
         }
     }
 
-    /// The cells' statuses, for metrics.
+    /// The statuses of the cells that run here.
     pub fn cells(&self) -> Vec<Arc<CellStatus>> {
-        self.cells.lock().map(|cells| cells.clone()).unwrap_or_default()
+        let mut cells = self.cells.lock().map(|cells| cells.clone()).unwrap_or_default();
+        cells.retain(|cell| !cell.is_gone());
+        cells
     }
 
     /// How far the node has read the bus. Asks the bus, which may take a moment on Kafka; a topic that it can't be asked

@@ -161,6 +161,7 @@ impl Owner {
             match bring_up(&self.shared, &self.opened, cell, &writer) {
                 Ok(host) => {
                     status.note_recovery(started.elapsed());
+                    status.show(status.view_of(&host));
                     let places = host.offered().clone();
                     let (shared, shown) = (self.shared.clone(), status.clone());
                     let (writer, mailbox) = (writer.clone(), self.config.mailbox);
@@ -234,20 +235,29 @@ impl Owner {
 
     /// Closes a cell: what it was sent is handled, and a snapshot written.
     fn close(&mut self, cell: usize, end: bool) -> Result<(), LiveError> {
-        let Some(address) = self.shells.remove(&cell) else { return Ok(()) };
+        let Some(address) = self.shells.remove(&cell) else {
+            self.hide(cell); // it could not be brought up
+            return Ok(());
+        };
         let (gone, heard) = sync_channel(1);
         let _ = self.feeds.send(Feed::Remove { cell, gone });
         let _ = heard.recv_timeout(Self::CLOSE_PATIENCE);
         let (done, closed) = sync_channel(1);
         address.do_send(Close { end, done });
-        let account = self.opened.plan.run.cells[cell].account.id.to_string();
-        if let Ok(mut cells) = self.cells.lock() {
-            cells.retain(|known| known.account() != account);
-        }
+        self.hide(cell);
         closed.recv_timeout(Self::CLOSE_PATIENCE).unwrap_or_else(|_| {
+            let account = self.opened.plan.run.cells[cell].account.id.to_string();
             let why = "it did not end in time; its journal is complete all the same".to_owned();
             Err(LiveError::Cell { account, why })
         })
+    }
+
+    /// A cell is not this node's any more.
+    fn hide(&self, cell: usize) {
+        let account = &self.opened.plan.run.cells[cell].account.id;
+        if let Ok(mut cells) = self.cells.lock() {
+            cells.retain(|known| known.account() != account.as_str());
+        }
     }
 
     fn close_all(&mut self) -> Result<(), LiveError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -27,6 +27,8 @@ pub struct CellStatus {
     mailbox: AtomicI64,
     denials: Mutex<BTreeMap<String, u64>>,
     halted: Mutex<Option<String>>,
+    /// Another node has taken it over.
+    gone: AtomicBool,
 }
 
 /// Latencies since they were last taken, in nanoseconds.
@@ -59,6 +61,9 @@ pub struct CellView {
     pub open_orders: usize,
     pub positions: Vec<PositionView>,
     pub strategies: Vec<StrategyView>,
+    /// Entries of its journal that it has handled.
+    #[serde(default)]
+    pub seq: u64,
     /// Market events taken.
     pub events: u64,
     pub orders: u64,
@@ -174,6 +179,7 @@ impl CellStatus {
             mailbox: AtomicI64::new(0),
             denials: Mutex::default(),
             halted: Mutex::new(None),
+            gone: AtomicBool::new(false),
         }
     }
 
@@ -308,6 +314,16 @@ impl CellStatus {
         }
     }
 
+    /// Another node has taken the cell over: what is known of it here is over.
+    pub(crate) fn leave(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another node has taken the cell over.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
     /// The cell as it is now, for people.
     pub(crate) fn view_of(&self, host: &CellHost) -> CellView {
         let paper = host.cell().paper();
@@ -349,6 +365,7 @@ impl CellStatus {
             open_orders: cell.orders().len(),
             positions: positions.collect(),
             strategies: strategies.collect(),
+            seq: host.seq(),
             events: host.cell().events(),
             orders: counters.orders,
             fills: counters.fills,

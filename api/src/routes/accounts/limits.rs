@@ -9,7 +9,6 @@ use utoipa::ToSchema;
 
 use super::super::command::{Done, Idempotency, command};
 use super::super::{Checks, account_of};
-use super::cell_here;
 use crate::auth::{As, Trader, Viewer};
 use crate::body::Body;
 use crate::context::Context;
@@ -98,7 +97,7 @@ impl Limits {
 
 /// Limits of an account's risk gate
 ///
-/// As they hold in its cell; while that does not run on this node, as they were when the account began.
+/// As they hold in its cell; while that is not up, as they were when the account began.
 #[utoipa::path(tag = "accounts", params(("account" = String, Path, description = "Its name")),
     security(("bearer" = ["viewer"])), responses((status = 200, body = LimitsView)))]
 #[get("/accounts/{account}/limits")]
@@ -110,7 +109,7 @@ pub(crate) async fn show(
     account_of(&shared, &caller, &account).await?;
     let plan = shared.plan();
     let planned = || plan.cell_of(&account).map(|cell| plan.run.cells[cell].risk);
-    let limits = cell_here(&shared, &account).map(|cell| cell.limits).or_else(planned);
+    let limits = shared.node.shown_cell(&account).map(|cell| cell.view.limits).or_else(planned);
     Ok(HttpResponse::Ok().json(LimitsView::from(limits.unwrap_or_default())))
 }
 

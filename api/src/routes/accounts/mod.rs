@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tradeflow_live::SessionPlan;
 use tradeflow_live::commands::WireCommand;
-use tradeflow_live::node::{CellView, StrategyView};
+use tradeflow_live::node::StrategyView;
 use tradeflow_model::AccountKind;
 use tradeflow_state::Role;
 use utoipa::{IntoParams, ToSchema};
@@ -28,6 +28,7 @@ use crate::auth::{As, Manager, Trader, Viewer};
 use crate::body::Query;
 use crate::context::Context;
 use crate::problem::Problem;
+use crate::views::ShownCell;
 
 /// An account.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,7 +49,7 @@ pub(crate) struct AccountView {
     opened: Option<String>,
     /// When it was closed; it trades no more.
     closed: Option<String>,
-    /// What it is worth now; none while its cell does not run on this node.
+    /// What it is worth; none before its cell is up.
     balance: Option<Balance>,
     /// The strategies that run in it.
     strategies: Vec<StrategyLine>,
@@ -73,6 +74,9 @@ pub(crate) struct Balance {
     mode: String,
     /// Why its cell is halted; none while it works.
     halted: Option<String>,
+    /// When this was so: now, where the account's cell runs on the node that is asked; otherwise when its node said so last,
+    /// which is some seconds ago at most while that lives.
+    as_of: String,
 }
 
 /// A strategy.
@@ -96,8 +100,8 @@ impl From<StrategyView> for StrategyLine {
     }
 }
 
-impl From<CellView> for Balance {
-    fn from(view: CellView) -> Self {
+impl From<ShownCell> for Balance {
+    fn from(ShownCell { view, as_of }: ShownCell) -> Self {
         Self {
             equity: view.equity,
             cash: view.cash,
@@ -107,15 +111,16 @@ impl From<CellView> for Balance {
             open_orders: view.open_orders,
             mode: name(&view.mode),
             halted: view.halted,
+            as_of: time(as_of),
         }
     }
 }
 
 impl AccountView {
-    fn of(plan: &SessionPlan, index: usize, labels: &[(String, String)], view: Option<CellView>) -> Self {
+    fn of(plan: &SessionPlan, index: usize, labels: &[(String, String)], shown: Option<ShownCell>) -> Self {
         let (cell, account) = (&plan.run.cells[index], &plan.accounts[index]);
         let label = labels.iter().find(|(known, _)| known == cell.account.id.as_str());
-        let strategies = view.as_ref().map(|view| view.strategies.clone()).unwrap_or_default();
+        let strategies = shown.as_ref().map(|shown| shown.view.strategies.clone()).unwrap_or_default();
         Self {
             account: cell.account.id.to_string(),
             label: label.map(|(_, label)| label.clone()).unwrap_or_default(),
@@ -131,7 +136,7 @@ impl AccountView {
             symbols: account.instruments.iter().map(|id| plan.symbol(*id).to_string()).collect(),
             opened: account.opened.map(|opened| time(opened.at)),
             closed: account.closed.map(time),
-            balance: view.map(Balance::from),
+            balance: shown.map(Balance::from),
             strategies: strategies.into_iter().map(StrategyLine::from).collect(),
         }
     }
@@ -158,7 +163,7 @@ pub(crate) async fn list(
     let plan = shared.plan();
     let all = caller.identity.user.role >= Role::Manager;
     let mine = if all { Vec::new() } else { shared.state.accounts_of(caller.id()).await? };
-    let mut views = shared.node.view().cells;
+    let mut cells = shared.node.shown_cells();
     let labels = shared.state.account_labels().await?;
     let id = |index: usize| plan.run.cells[index].account.id.as_str();
     let shown = (0..plan.run.cells.len())
@@ -166,8 +171,8 @@ pub(crate) async fn list(
         .filter(|index| all || mine.iter().any(|account| account == id(*index)));
     let accounts: Vec<_> = shown
         .map(|index| {
-            let here = views.iter().position(|view| view.account == id(index));
-            AccountView::of(&plan, index, &labels, here.map(|here| views.swap_remove(here)))
+            let place = cells.iter().position(|shown| shown.view.account == id(index));
+            AccountView::of(&plan, index, &labels, place.map(|place| cells.swap_remove(place)))
         })
         .collect();
     Ok(HttpResponse::Ok().json(accounts))
@@ -191,12 +196,7 @@ async fn shown(shared: &Context, account: &str) -> Result<AccountView, Problem> 
     let labels = shared.state.account_labels().await?;
     let plan = shared.plan();
     let index = plan.cell_of(account).ok_or_else(|| Problem::missing("account"))?;
-    Ok(AccountView::of(&plan, index, &labels, cell_here(shared, account)))
-}
-
-/// The cell of an account, where it runs on this node.
-pub(crate) fn cell_here(shared: &Context, account: &str) -> Option<CellView> {
-    shared.node.view().cells.into_iter().find(|view| view.account == account)
+    Ok(AccountView::of(&plan, index, &labels, shared.node.shown_cell(account)))
 }
 
 /// Whose an account is

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::super::{Checks, audit, open_account_of};
 use super::limits::Limits;
-use super::{AccountView, cell_here, shown};
+use super::{AccountView, shown};
 use crate::auth::{As, Trader};
 use crate::body::Body;
 use crate::context::Context;
@@ -154,7 +154,7 @@ pub(crate) struct ChangeAccount {
 /// Accounts that a trader may have opened and not closed. Managers are not counted.
 const OPEN_MAX: usize = 10;
 
-/// For so long an answer waits for the account's cell, which may come up on another node.
+/// For so long an answer waits for the account's cell.
 const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -189,9 +189,9 @@ pub(crate) async fn open(
     }
     shared.state.label_account(shared.now(), &account, &body.0.label, Some(caller.id())).await?;
     audit(&shared, &caller, "accounts.open", &account, "done").await;
-    // Where it falls to this node, it is up in a moment, and all of it is shown.
+    // It is up in a moment, on whichever node it falls to, and all of it is shown.
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    while cell_here(&shared, &account).is_none() && tokio::time::Instant::now() < deadline {
+    while shared.node.shown_cell(&account).is_none() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(HttpResponse::Created().json(shown(&shared, &account).await?))
@@ -227,7 +227,9 @@ pub(crate) async fn close(
     account: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     open_account_of(&shared, &caller, &account).await?;
-    let view = cell_here(&shared, &account).ok_or_else(|| {
+    // What another node tells may be old: its own view decides.
+    let here = shared.node.view().cells.into_iter().find(|view| view.account == *account);
+    let view = here.ok_or_else(|| {
         Problem::unavailable(format!("account {account} does not run on this node just now: ask another"))
     })?;
     let busy = view.open_orders > 0 || !view.positions.is_empty();

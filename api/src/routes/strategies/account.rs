@@ -8,7 +8,6 @@ use tradeflow_model::plan::StrategyPlan;
 use tradeflow_state::StrategyVersion;
 use utoipa::ToSchema;
 
-use super::super::accounts::cell_here;
 use super::super::{account_of, time};
 use crate::auth::{As, Viewer};
 use crate::context::Context;
@@ -69,7 +68,7 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, Problem> {
     account_of(&shared, &caller, &account).await?;
     let mut known = shared.state.strategy_versions(&account, None).await?;
-    let running = cell_here(&shared, &account).map(|cell| cell.strategies).unwrap_or_default();
+    let running = shared.node.shown_cell(&account).map(|cell| cell.view.strategies).unwrap_or_default();
     let strategies: Vec<_> = running
         .into_iter()
         .map(|strategy| {
