@@ -138,6 +138,11 @@ def test_the_venue_is_asked_anew_and_the_lists_are_held_against_it(tmp_path):
         # What it says is in the lists when it says it.
         known = trader.ok("POST", f"{path}/sync")
         assert [(held["symbol"], Decimal(held["qty"])) for held in known["positions"]] == [("BTCUSD", Decimal("0.1"))]
+        position = trader.ok("GET", f"{path}/positions/BTCUSD")
+        (listed,) = trader.ok("GET", f"{path}/positions")
+        assert position["symbol"] == listed["symbol"] == "BTCUSD" and Decimal(position["qty"]) == Decimal(listed["qty"]) == Decimal("0.1")
+        trader.refused(404, "GET", f"{path}/positions/ETHUSD")
+        assert known["mode"] == "open"
         assert [(found["order_id"], found["status"]) for found in known["orders"]] == [(standing, "accepted")]
         assert known["differences"] == []
         assert [found["order_id"] for found in trader.ok("GET", "/api/v1/orders?account=held")["items"]] == [standing, bought]

@@ -107,6 +107,7 @@ pub(crate) fn all(app: &mut ServiceConfig) {
         .service(credentials::give)
         .service(credentials::remove)
         .service(positions::list)
+        .service(positions::get)
         .service(positions::close)
         .service(positions::flatten)
         .service(equity::get)

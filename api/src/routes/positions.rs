@@ -42,13 +42,35 @@ pub(crate) async fn list(
     account: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     account_of(&shared, &caller, &account).await?;
-    let positions = match shared.node.shown_cell(&account) {
-        Some(shown) => shown.view.positions,
+    let positions = held(&shared, &account)?.into_iter().map(PositionLine::from);
+    Ok(HttpResponse::Ok().json(positions.collect::<Vec<_>>()))
+}
+
+/// A position
+///
+/// 404 where the account holds nothing of the instrument.
+#[utoipa::path(tag = "positions",
+    params(("account" = String, Path, description = "Its name"), ("symbol" = String, Path, description = "The instrument")),
+    security(("bearer" = ["viewer"])), responses((status = 200, body = PositionLine)))]
+#[get("/accounts/{account}/positions/{symbol}")]
+pub(crate) async fn get(
+    shared: Context,
+    caller: As<Viewer>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (account, symbol) = path.into_inner();
+    account_of(&shared, &caller, &account).await?;
+    let held = held(&shared, &account)?.into_iter().find(|position| position.symbol == symbol);
+    Ok(HttpResponse::Ok().json(PositionLine::from(held.ok_or_else(|| Problem::missing("position"))?)))
+}
+
+fn held(shared: &Context, account: &str) -> Result<Vec<PositionView>, Problem> {
+    match shared.node.shown_cell(account) {
+        Some(shown) => Ok(shown.view.positions),
         // It was closed with none.
-        None if shared.plan().open_cell_of(&account).is_none() => Vec::new(),
-        None => return Err(Problem::unavailable("the account's cell is not up yet")),
-    };
-    Ok(HttpResponse::Ok().json(positions.into_iter().map(PositionLine::from).collect::<Vec<_>>()))
+        None if shared.plan().open_cell_of(account).is_none() => Ok(Vec::new()),
+        None => Err(Problem::unavailable("the account's cell is not up yet")),
+    }
 }
 
 /// Close a position

@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use tradeflow_actors::cell::{Answer, PaperCell, Preview};
+use tradeflow_actors::risk::TradingMode;
 use tradeflow_actors::strategy::{DryRun, Intent};
 use tradeflow_bus::NewRecord;
 use tradeflow_bus::record::encode;
@@ -27,6 +28,8 @@ pub enum Told {
 pub struct ReportRecord {
     /// The number of the last record of its orders and fills that was put on the bus before.
     pub seq: u64,
+    /// Whether it may open positions.
+    pub mode: TradingMode,
     /// Cash.
     pub cash: String,
     /// Cash and positions.
@@ -224,6 +227,7 @@ impl Outputs<'_> {
         });
         let mut record = ReportRecord {
             seq,
+            mode: cell.risk().mode(),
             cash: ledger.cash().to_string(),
             equity: ledger.equity().to_string(),
             positions: positions.collect(),

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::super::{Checks, audit, open_account_of};
 use super::limits::Limits;
+use super::sync::ask;
 use super::{AccountView, shown};
 use crate::auth::{As, Trader};
 use crate::body::Body;
@@ -227,19 +228,16 @@ pub(crate) async fn close(
     account: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     open_account_of(&shared, &caller, &account).await?;
-    // What another node tells may be old: its own view decides.
-    let here = shared.node.view().cells.into_iter().find(|view| view.account == *account);
-    let view = here.ok_or_else(|| {
-        Problem::unavailable(format!("account {account} does not run on this node just now: ask another"))
-    })?;
-    let busy = view.open_orders > 0 || !view.positions.is_empty();
-    if view.mode == TradingMode::Open || busy {
+    // Views are for showing, and may be old: the cell itself is asked, wherever it runs.
+    let report = ask(&shared, &account).await?;
+    let busy = !report.orders.is_empty() || !report.positions.is_empty();
+    if report.mode == TradingMode::Open || busy {
         let why = format!(
             "account {account} is {} and has {} open orders and {} positions: flatten it, pause it, and close it when they \
              are none",
-            super::name(&view.mode),
-            view.open_orders,
-            view.positions.len()
+            super::name(&report.mode),
+            report.orders.len(),
+            report.positions.len()
         );
         return Err(Problem::conflict("not-closed", why));
     }

@@ -10,7 +10,7 @@ use tradeflow_state::trading::Which;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::super::{audit, open_account_of, time};
+use super::super::{audit, name, open_account_of, time};
 use crate::auth::{As, Trader};
 use crate::context::Context;
 use crate::problem::Problem;
@@ -20,6 +20,8 @@ use crate::problem::Problem;
 pub(crate) struct SyncView {
     /// When the venue was asked.
     as_of: String,
+    /// `open`, `paused` or `killed`.
+    mode: String,
     /// Cash and positions.
     equity: String,
     /// Cash.
@@ -110,6 +112,7 @@ pub(crate) async fn sync(
     };
     Ok(HttpResponse::Ok().json(SyncView {
         as_of: time(at),
+        mode: name(&report.mode),
         equity: report.equity,
         cash: report.cash,
         positions: report
@@ -122,7 +125,8 @@ pub(crate) async fn sync(
     }))
 }
 
-async fn ask(shared: &Context, account: &str) -> Result<ReportRecord, Problem> {
+/// What the cell of an account answers, wherever it runs.
+pub(super) async fn ask(shared: &Context, account: &str) -> Result<ReportRecord, Problem> {
     let id = Uuid::now_v7().to_string();
     let reply = shared.commander.ask(shared.now(), account, &id, WireCommand::Report).await?;
     match reply.told.map(|told| *told) {
