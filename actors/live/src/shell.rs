@@ -62,8 +62,9 @@ pub(crate) type Writer = Arc<Mutex<Box<dyn Exclusive>>>;
 
 /// Appends of a cell that are under way, at most.
 const FLIGHTS_MAX: usize = 2;
-/// How often what people see of a cell is made anew, at most.
+/// How often what people see of a cell is made anew, at most: when prices move, and when its orders change.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
+const SHOW_TRADES_EVERY: Duration = Duration::from_millis(10);
 
 /// When snapshots are taken.
 #[derive(Debug, Clone, Copy)]
@@ -117,7 +118,7 @@ pub(crate) struct CellShell {
     /// When the last snapshot was taken.
     snapshot_at: Timestamp,
     /// When it was last shown, and the entries that it had handled then.
-    shown: Option<(Instant, u64)>,
+    shown: Option<(Instant, u64, u64)>,
     closing: Option<Close>,
 }
 
@@ -217,10 +218,13 @@ impl CellShell {
     /// The cell as people see it, if it is time to show it anew.
     fn view(&mut self) -> Option<CellView> {
         let host = self.host.as_ref()?;
-        let handled = host.seq();
-        let due = self.shown.is_none_or(|(at, before)| before != handled && at.elapsed() >= SHOW_EVERY);
+        let (handled, records) = (host.seq(), host.records());
+        let due = self.shown.is_none_or(|(at, before, told)| {
+            let every = if told == records { SHOW_EVERY } else { SHOW_TRADES_EVERY };
+            before != handled && at.elapsed() >= every
+        });
         due.then(|| {
-            self.shown = Some((Instant::now(), handled));
+            self.shown = Some((Instant::now(), handled, records));
             self.status.view_of(host)
         })
     }

@@ -219,6 +219,11 @@ impl CellHost {
         self.seq
     }
 
+    /// How many records of its orders and fills there are.
+    pub(crate) fn records(&self) -> u64 {
+        self.outputs
+    }
+
     /// Rows that wait.
     pub fn pending_rows(&self) -> usize {
         self.pending_rows

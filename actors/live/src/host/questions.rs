@@ -60,6 +60,6 @@ impl CellHost {
     /// The answer to what the account holds, and which orders stand.
     pub(crate) fn report(&mut self, source: Source, id: &str, now: Timestamp) -> NewRecord {
         self.offered.commands = self.offered.commands.max(source.offset + 1);
-        self.outputs().report(id, self.outputs, self.cell.paper(), now)
+        self.outputs().report(id, self.records(), self.cell.paper(), now)
     }
 }

@@ -74,7 +74,7 @@ pub(crate) struct Balance {
     mode: String,
     /// Why its cell is halted; none while it works.
     halted: Option<String>,
-    /// When this was so: now, where the account's cell runs on the node that is asked; otherwise when its node said so last,
+    /// When this was so: now, give or take a fifth of a second, where the account's cell runs on the node that is asked; otherwise when its node said so last,
     /// which is some seconds ago at most while that lives.
     as_of: String,
 }
