@@ -117,7 +117,7 @@ pub(crate) struct CellShell {
     gathering: bool,
     /// When the last snapshot was taken.
     snapshot_at: Timestamp,
-    /// When it was last shown, and the entries that it had handled then.
+    /// When it was last shown, and the entries and records that it had then.
     shown: Option<(Instant, u64, u64)>,
     closing: Option<Close>,
 }

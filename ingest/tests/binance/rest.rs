@@ -1,6 +1,7 @@
 //! `/api/v3/…` of the server.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -99,9 +100,19 @@ async fn what_else_a_client_asks_for() {
     let (_, book) = get(&server, "depth?symbol=BTCUSDT").await;
     let side = |side: &str| book[side][0][0].as_str().unwrap().parse::<f64>().unwrap();
     assert!(side("bids") < side("asks"));
-    let (_, trades) = get(&server, "aggTrades?symbol=BTCUSDT&limit=5").await;
-    let ids: Vec<_> = trades.as_array().unwrap().iter().map(|trade| trade["a"].as_i64().unwrap()).collect();
-    assert!(!ids.is_empty() && ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ids:?}");
+    // The server remembers trades by itself, a moment after the market has them.
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let ids = loop {
+        let (_, trades) = get(&server, "aggTrades?symbol=BTCUSDT&limit=5").await;
+        let ids: Vec<_> =
+            trades.as_array().unwrap().iter().map(|trade| trade["a"].as_i64().unwrap()).collect();
+        if ids.len() == 5 {
+            break ids;
+        }
+        assert!(Instant::now() < deadline, "not within two minutes: five trades");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ids:?}");
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tradeflow_model::{AssetClass, Instrument, Symbol, Timestamp};
 
@@ -97,7 +98,9 @@ pub async fn start(
         recent: Mutex::new(VecDeque::new()),
         market,
     });
-    tokio::spawn(remember(Arc::clone(&served)));
+    // From now on, and not from when the task begins.
+    let ticks = served.market.subscribe();
+    tokio::spawn(remember(Arc::clone(&served), ticks));
     let router = Router::new()
         .route("/ws", get(streams::raw))
         .route("/ws/{*streams}", get(streams::raw_of))
@@ -135,8 +138,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn remember(served: Arc<Served>) {
-    let mut ticks = served.market.subscribe();
+async fn remember(served: Arc<Served>, mut ticks: Receiver<Arc<[Tick]>>) {
     let mut remembered = 0;
     loop {
         let burst = tokio::select! {
