@@ -1,9 +1,7 @@
 //! Commands to cells: put on the bus, and their answers taken from it. Which node has the cell does not matter.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_channel::oneshot;
@@ -11,18 +9,19 @@ use tradeflow_actors::cell::Answer;
 use tradeflow_bus::record::decode;
 use tradeflow_bus::{Bus, BusError, Durability, NewRecord, Position, Topics, partition_of};
 use tradeflow_live::commands::{CommandMessage, WireCommand};
-use tradeflow_live::outputs::Reply;
+use tradeflow_live::outputs::{Reply, Told};
 use tradeflow_model::Timestamp;
+use uuid::Uuid;
 
 use crate::problem::Problem;
+use crate::worker::{Worker, no_thread};
 
 /// Sends commands. Dropping it ends its thread.
 pub struct Commander {
     bus: Arc<dyn Bus>,
     topics: Topics,
     waiting: Waiting,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 /// Who waits for the answer to a command, by its id: more than one where a write was sent twice at once.
@@ -44,40 +43,33 @@ impl Commander {
             Ok(Position { topic: topics.replies.clone(), partition, offset })
         });
         let mut reader = bus.reader(&places.collect::<Result<Vec<_>, BusError>>()?)?;
-        let (waiting, stop) = (Waiting::default(), Arc::new(AtomicBool::new(false)));
-        let work = {
-            let (waiting, stop) = (waiting.clone(), stop.clone());
-            move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let records = match reader.poll(1000, Duration::from_millis(100)) {
-                        Ok(records) => records,
-                        Err(BusError::Trimmed { topic, partition, first, .. }) => {
-                            // Whoever waited for these has given up long ago.
-                            let _ = reader.set(&Position { topic, partition, offset: first });
-                            continue;
-                        }
-                        Err(error) => {
-                            tracing::warn!(%error, "answers of cells");
-                            std::thread::sleep(Duration::from_millis(200));
-                            continue;
-                        }
-                    };
-                    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                    for record in records {
-                        let reply =
-                            record.value.as_deref().and_then(|value| decode::<Reply>("replies", value).ok());
-                        let Some(reply) = reply else { continue };
-                        for asker in waiting.remove(&reply.id).into_iter().flatten() {
-                            let _ = asker.send(reply.clone()); // he may have gone
-                        }
-                    }
+        let waiting = Waiting::default();
+        let asked = waiting.clone();
+        let worker = Worker::repeat("replies", move || {
+            let records = match reader.poll(1000, Duration::from_millis(100)) {
+                Ok(records) => records,
+                Err(BusError::Trimmed { topic, partition, first, .. }) => {
+                    // Whoever waited for these has given up long ago.
+                    let _ = reader.set(&Position { topic, partition, offset: first });
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "answers of cells");
+                    std::thread::sleep(Duration::from_millis(200));
+                    return;
+                }
+            };
+            let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+            for record in records {
+                let reply = record.value.as_deref().and_then(|value| decode::<Reply>("replies", value).ok());
+                let Some(reply) = reply else { continue };
+                for asker in asked.remove(&reply.id).into_iter().flatten() {
+                    let _ = asker.send(reply.clone()); // he may have gone
                 }
             }
-        };
-        let thread = std::thread::Builder::new().name("replies".into()).spawn(work);
-        let thread =
-            thread.map_err(|error| BusError::other("replies", format!("can't start a thread: {error}")))?;
-        Ok(Self { bus, topics, waiting, stop, thread: Some(thread) })
+        });
+        let worker = worker.map_err(no_thread("replies"))?;
+        Ok(Self { bus, topics, waiting, _worker: worker })
     }
 
     /// Sends a command, and waits for the answer; gives the orders that it made. `id` is unique: the same command is done
@@ -98,11 +90,17 @@ impl Commander {
         }
     }
 
-    /// Sends a command or a question, and waits for the answer.
+    /// Asks a question, and waits for what is told: for an account by its own cell, wherever that runs.
     ///
     /// # Errors
     /// As [`Self::send`].
-    pub async fn ask(
+    pub async fn question(&self, now: Timestamp, account: &str, what: WireCommand) -> Result<Told, Problem> {
+        let reply = self.ask(now, account, &Uuid::now_v7().to_string(), what).await?;
+        reply.told.map(|told| *told).ok_or_else(Problem::internal)
+    }
+
+    /// Sends a command or a question, and waits for the answer.
+    async fn ask(
         &self,
         now: Timestamp,
         account: &str,
@@ -178,15 +176,6 @@ impl Drop for Asker {
         askers.retain(|asker| !asker.is_canceled());
         if askers.is_empty() {
             waiting.remove(&self.id);
-        }
-    }
-}
-
-impl Drop for Commander {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // a panic in it was reported where it happened
         }
     }
 }

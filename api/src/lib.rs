@@ -23,6 +23,7 @@
 //! | `views/` | what nodes on one bus tell each other, so that each shows all |
 //! | `alerts/` | who wants to be told of what, and is |
 //! | `system_log/` | what the node says of itself, kept in the state |
+//! | `worker.rs` | threads that work until they are let go |
 //! | `body.rs`, `decimal.rs` | bodies of requests, read so that an error names the field |
 //! | `problem.rs` | errors as `application/problem+json` |
 //! | `limits.rs` | how many requests someone may make |
@@ -69,6 +70,7 @@ pub mod tls;
 mod uploads;
 pub mod views;
 mod webhooks;
+mod worker;
 
 pub use bars::MarketData;
 pub use commander::Commander;

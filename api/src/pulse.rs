@@ -1,18 +1,17 @@
 //! Whether the bus answers. Its clients wait for it patiently and say nothing meanwhile, so it is asked all the time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tradeflow_bus::{Bus, Topics};
+
+use crate::worker::Worker;
 
 /// Asks the bus. Dropping it stops it.
 #[derive(Debug)]
 pub struct Pulse {
     status: Arc<PulseStatus>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 /// When the bus answered last, and what has gone wrong since.
@@ -31,30 +30,17 @@ impl Pulse {
     /// When there is no thread for it.
     pub fn start(bus: Arc<dyn Bus>, topics: &Topics) -> std::io::Result<Self> {
         let status = Arc::new(PulseStatus(Mutex::new((Instant::now(), None))));
-        let stop = Arc::new(AtomicBool::new(false));
-        let (asked, stopped, topic) = (status.clone(), stop.clone(), topics.replies.clone());
-        let thread = std::thread::Builder::new().name("pulse".into()).spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                asked.note(bus.bounds(&topic, 0).err().map(|error| error.to_string()));
-                std::thread::park_timeout(EVERY);
-            }
+        let (asked, topic) = (status.clone(), topics.replies.clone());
+        let worker = Worker::repeat("pulse", move || {
+            asked.note(bus.bounds(&topic, 0).err().map(|error| error.to_string()));
+            std::thread::park_timeout(EVERY);
         })?;
-        Ok(Self { status, stop, thread: Some(thread) })
+        Ok(Self { status, _worker: worker })
     }
 
     /// What it found.
     pub fn status(&self) -> Arc<PulseStatus> {
         self.status.clone()
-    }
-}
-
-impl Drop for Pulse {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join(); // a panic in it was reported where it happened
-        }
     }
 }
 

@@ -3,16 +3,15 @@
 //! A job uploads its own run. What an outage left behind, and what was made by hand, is taken by `tradeflow runs sync`: a
 //! process of the lowest priority with a bound on its memory, as a job is one, so that a node that trades does not feel it.
 
-use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::process::Command;
 use tradeflow_results::{ClickHouseRuns, ClickHouseUrl, Synced, UploadQueue};
 
 use crate::context::{Context, PATIENCE};
 use crate::jobs::CLICKHOUSE;
+use crate::jobs::child::command;
 
 /// How it goes.
 #[derive(Debug, Default)]
@@ -81,18 +80,7 @@ async fn count(queue: &UploadQueue, status: &UploadStatus) -> Result<usize, Stri
 }
 
 async fn sync(shared: &Context, url: &ClickHouseUrl) -> Result<Synced, String> {
-    let config = &shared.jobs;
-    let process = Command::new(&config.program)
-        .args(["runs", "sync", "--json", "--as-job", "--out"])
-        .arg(&config.results)
-        .args(["--memory-max", &config.memory_mib.to_string()])
-        .env(CLICKHOUSE, url.expose())
-        // Its end is the process's: it reads nothing.
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn();
+    let process = command(&shared.jobs, &["runs", "sync"]).env(CLICKHOUSE, url.expose()).spawn();
     let mut process = process.map_err(|error| format!("the upload can't be started: {error}"))?;
     let input = process.stdin.take();
     let done = process.wait_with_output().await.map_err(|error| error.to_string())?;

@@ -17,7 +17,7 @@ use tradeflow_model::{SeriesId, Timestamp};
 use crate::LiveError;
 use crate::chunk::Chunk;
 use crate::host::{CellHost, Pending, Sources};
-use crate::journal::{Input, Replay};
+use crate::journal::{Input, Replay, tell_progress};
 use crate::session::SessionPlan;
 use crate::verify::opening;
 
@@ -50,10 +50,7 @@ pub fn replay(
     let mut replay = Replay::new(sources, host, snapshot.journal_next)?;
     let mut course = Course { fork, forked: false, past: Past::new(fork) };
     while let Some((offset, entry)) = replay.next_entry()? {
-        let done = 1000 * offset.saturating_sub(first) / end.saturating_sub(first).max(1);
-        if watch(done.min(1000)).is_break() {
-            return Err(LiveError::Stopped);
-        }
+        tell_progress(offset, first..end, &mut watch)?;
         if !matches!(entry.inputs.as_slice(), [Input::Checkpoint(_)]) {
             let inputs = replay.resolve(&entry)?;
             let host = replay.host_mut();

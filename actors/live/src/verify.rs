@@ -12,7 +12,7 @@ use tradeflow_model::{Digest, DigestWriter};
 
 use crate::LiveError;
 use crate::host::{CellHost, Snapshot, Sources};
-use crate::journal::{Checkpoint, KeyReader, Replay};
+use crate::journal::{Checkpoint, KeyReader, Replay, tell_progress};
 use crate::session::{AccountPlan, SessionPlan, SessionRecord, SessionState};
 
 /// What came of a verification.
@@ -192,10 +192,7 @@ fn account(
     };
     let first = snapshot.journal_next;
     while let Some(step) = replay.step()? {
-        let done = 1000 * step.offset.saturating_sub(first) / end.saturating_sub(first).max(1);
-        if watch(done.min(1000)).is_break() {
-            return Err(LiveError::Stopped);
-        }
+        tell_progress(step.offset, first..end, &mut *watch)?;
         for record in &step.handled.records {
             if verdict.difference.is_none() {
                 verdict.difference = written.compare(record, session)?;

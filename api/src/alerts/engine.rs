@@ -119,7 +119,7 @@ impl Watched {
     fn worth(&mut self, worth: &BTreeMap<String, Decimal>, now: i64) -> Option<Fire> {
         let Rule::Drawdown { account, percent, since } = &self.rule else { return None };
         let equity = *worth.get(account)?;
-        let ready = is_over(self.row.fired, self.row.pause, now);
+        let ready = self.is_ready(now);
         let (peak, fall) = self.progress.worth(*since, *percent, equity, now, ready)?;
         let fall = fall.round_dp(2);
         let message = format!("{account} is worth {equity}, {fall} % below its peak of {peak}");
@@ -134,7 +134,7 @@ impl Watched {
         let found = down.iter().find(|(name, (since, _))| {
             wanted.as_ref().is_none_or(|wanted| wanted == *name) && for_long(*since)
         });
-        let ready = is_over(self.row.fired, self.row.pause, now);
+        let ready = self.is_ready(now);
         if !self.progress.holds(found.is_some(), ready) {
             return None;
         }

@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 use tradeflow_results::ClickHouseUrl;
 use tradeflow_state::JobRow;
 
-use super::{CLICKHOUSE, Outcome, lease, told};
+use super::{CLICKHOUSE, JobsConfig, Outcome, lease, told};
 use crate::context::Context;
 
 /// How often the node says that it does the job.
@@ -32,20 +32,25 @@ async fn start(shared: &Context, job: &JobRow) -> std::io::Result<Child> {
     let file = config.folder.join(format!("{}.toml", job.id));
     tokio::fs::write(&file, &job.request).await?;
     let clickhouse = config.clickhouse.as_ref().map_or_else(|| "none".to_owned(), ClickHouseUrl::expose);
-    Command::new(&config.program)
-        .arg("backtest")
-        .arg(&file)
-        .args(["--catalog", &config.catalog, "--json", "--as-job"])
-        .arg("--out")
+    let mut process = command(config, &["backtest"]);
+    process.arg(&file).args(["--catalog", &config.catalog]).env(CLICKHOUSE, clickhouse).spawn()
+}
+
+/// The program itself with this subcommand, as a job: of the lowest priority, with a bound on its memory. It ends when
+/// whoever started it does.
+pub(crate) fn command(config: &JobsConfig, subcommand: &[&str]) -> Command {
+    let mut command = Command::new(&config.program);
+    command
+        .args(subcommand)
+        .args(["--json", "--as-job", "--out"])
         .arg(&config.results)
         .args(["--memory-max", &config.memory_mib.to_string()])
-        .env(CLICKHOUSE, clickhouse)
         // Its end is the job's: it reads nothing.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
+        .kill_on_drop(true);
+    command
 }
 
 /// What a job says of itself, a line each time.
@@ -59,7 +64,7 @@ async fn attend(shared: &Context, node: &str, job: &JobRow, mut child: Child) ->
     let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
         return Outcome::Failed("the job has no output".to_owned());
     };
-    let reading = actix_web::rt::spawn(async move {
+    let reading = tokio::spawn(async move {
         let mut text = String::new();
         let _ = out.take(RESULT_MAX).read_to_string(&mut text).await; // what is there is there
         text

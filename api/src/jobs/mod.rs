@@ -10,7 +10,7 @@
 //! thread has the lowest priority, a process a bound on its memory too, and ends when the server does: the job then waits for
 //! the next.
 
-mod child;
+pub(crate) mod child;
 pub(crate) mod replay;
 
 use std::path::PathBuf;
@@ -60,14 +60,14 @@ fn lease(shared: &Context) -> Timestamp {
 pub(crate) async fn run(shared: Context) {
     // Two servers of one name are two nodes.
     let node = format!("{}-{}", shared.jobs.node, uuid::Uuid::now_v7());
-    let mut running: Vec<actix_web::rt::task::JoinHandle<()>> = Vec::new();
+    let mut running: Vec<tokio::task::JoinHandle<()>> = Vec::new();
     loop {
         running.retain(|job| !job.is_finished());
         if running.len() < shared.jobs.at_once {
             match shared.state.take_job(shared.now(), &node, lease(&shared)).await {
                 Ok(Some(job)) => {
                     let (shared, node) = (shared.clone(), node.clone());
-                    running.push(actix_web::rt::spawn(async move { one(&shared, &node, job).await }));
+                    running.push(tokio::spawn(async move { one(&shared, &node, job).await }));
                     continue;
                 }
                 Ok(None) => {}

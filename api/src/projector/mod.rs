@@ -11,13 +11,14 @@ pub(crate) mod rows;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tradeflow_bus::{Bus, BusError, Clock, GroupEvent, Position, Reader, SetAside, Stored, Topic, Topics};
 use tradeflow_state::trading::{Batch, Projected};
 use tradeflow_state::{State, StateError};
+
+use crate::worker::Worker;
 
 /// Why the tables can't be written.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +48,7 @@ pub struct ProjectorStatus {
 #[derive(Debug)]
 pub struct Projector {
     status: Arc<ProjectorStatus>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 /// Records that are written in one transaction at most.
@@ -73,7 +73,7 @@ impl Projector {
         clock: Arc<dyn Clock>,
         handle: Handle,
     ) -> std::io::Result<Self> {
-        let (status, stop) = (Arc::new(ProjectorStatus::default()), Arc::new(AtomicBool::new(false)));
+        let status = Arc::new(ProjectorStatus::default());
         let work = Work {
             aside: SetAside::new(bus.clone(), topics.dead_letters.clone()),
             read: Tables { bus, origin, topics: tables(topics), state, handle },
@@ -81,31 +81,21 @@ impl Projector {
             clock,
             status: status.clone(),
         };
-        let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("projector".into()).spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                if let Err(error) = work.follow(&stopped) {
+        let worker = Worker::start("projector", move |stop| {
+            while !stop.load(Ordering::Relaxed) {
+                if let Err(error) = work.follow(stop) {
                     tracing::warn!(%error, "read models");
                     work.failing(Some(error.to_string()));
-                    let _ = sleep(PAUSE, &stopped);
+                    let _ = sleep(PAUSE, stop);
                 }
             }
         })?;
-        Ok(Self { status, stop, thread: Some(thread) })
+        Ok(Self { status, _worker: worker })
     }
 
     /// How it goes.
     pub fn status(&self) -> Arc<ProjectorStatus> {
         self.status.clone()
-    }
-}
-
-impl Drop for Projector {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // a panic in it was reported where it happened
-        }
     }
 }
 

@@ -85,6 +85,14 @@ pub(crate) struct Scope<'a> {
 /// Accounts that a list is of; none for all.
 pub(crate) type Accounts = Option<Vec<String>>;
 
+/// The accounts that the caller may see.
+pub(crate) async fn accounts_shown(shared: &Context, caller: &Caller) -> Result<Accounts, Problem> {
+    match caller.identity.user.role >= Role::Manager {
+        true => Ok(None),
+        false => Ok(Some(shared.state.accounts_of(caller.id()).await?)),
+    }
+}
+
 impl<'a> Scope<'a> {
     /// The accounts that the caller may see, or the one that he asks for.
     pub(crate) async fn accounts(&self, shared: &Context, caller: &Caller) -> Result<Accounts, Problem> {
@@ -92,10 +100,7 @@ impl<'a> Scope<'a> {
             account_of(shared, caller, account).await?;
             return Ok(Some(vec![account.to_owned()]));
         }
-        match caller.identity.user.role >= Role::Manager {
-            true => Ok(None),
-            false => Ok(Some(shared.state.accounts_of(caller.id()).await?)),
-        }
+        accounts_shown(shared, caller).await
     }
 
     /// The filter.

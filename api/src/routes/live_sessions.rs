@@ -12,6 +12,7 @@ use tradeflow_state::Role;
 use utoipa::ToSchema;
 
 use super::backtests::{JobView, queue};
+use super::listing::accounts_shown;
 use super::{Checks, account_of, audit, time};
 use crate::auth::{As, Manager, Trader, Viewer};
 use crate::body::Body;
@@ -90,10 +91,7 @@ async fn one(shared: &Context, wanted: &str) -> Result<SessionRecord, Problem> {
 #[utoipa::path(tag = "sessions", security(("bearer" = ["viewer"])), responses((status = 200, body = Vec<LiveSession>)))]
 #[get("/sessions/live")]
 pub(crate) async fn list(shared: Context, caller: As<Viewer>) -> Result<HttpResponse, Problem> {
-    let mine = match caller.identity.user.role >= Role::Manager {
-        true => None,
-        false => Some(shared.state.accounts_of(caller.id()).await?),
-    };
+    let mine = accounts_shown(&shared, &caller).await?;
     let shown = |account: &String| mine.as_ref().is_none_or(|mine| mine.contains(account));
     let view = |session: SessionRecord| LiveSession {
         accounts: session.journal_from.keys().filter(|account| shown(account)).cloned().collect(),

@@ -1,8 +1,6 @@
 //! Orders, fills and bars, as they come on the bus.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -16,12 +14,12 @@ use tradeflow_state::trading::Projected;
 use super::hub::Hub;
 use super::messages::{BarLine, Channel, Data};
 use crate::projector::rows;
+use crate::worker::{Worker, no_thread};
 
 /// Follows the bus. Dropping it stops it.
 #[derive(Debug)]
 pub struct Tail {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 impl Tail {
@@ -54,26 +52,8 @@ impl Tail {
             }
         }
         let mut reader = bus.reader(&places)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let work = move || {
-            while !stopped.load(Ordering::Relaxed) {
-                follow(reader.as_mut(), &topics, &hub);
-            }
-        };
-        let thread = std::thread::Builder::new().name("socket-tail".into()).spawn(work);
-        let thread =
-            thread.map_err(|error| BusError::other("socket", format!("can't start a thread: {error}")))?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Tail {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // a panic in it was reported where it happened
-        }
+        let worker = Worker::repeat("socket-tail", move || follow(reader.as_mut(), &topics, &hub));
+        Ok(Self { _worker: worker.map_err(no_thread("socket"))? })
     }
 }
 

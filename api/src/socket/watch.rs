@@ -3,8 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tradeflow_model::{Symbol, Timestamp};
@@ -16,12 +14,12 @@ use crate::routes::positions::PositionLine;
 use crate::source::NodeSource;
 use crate::status::QuoteLine;
 use crate::views::ShownCell;
+use crate::worker::Worker;
 
 /// Looks. Dropping it stops it.
 #[derive(Debug)]
 pub struct Watch {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 /// How often it looks, and how often it tells of the same at most.
@@ -34,27 +32,14 @@ impl Watch {
     /// # Errors
     /// When there is no thread for it.
     pub fn start(node: Arc<dyn NodeSource>, hub: Arc<Hub>) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("socket-watch".into()).spawn(move || {
-            let mut told = Told::default();
-            while !stopped.load(Ordering::Relaxed) {
-                if hub.has_watchers() {
-                    told.look(node.as_ref(), &hub);
-                }
-                std::thread::sleep(EVERY);
+        let mut told = Told::default();
+        let worker = Worker::repeat("socket-watch", move || {
+            if hub.has_watchers() {
+                told.look(node.as_ref(), &hub);
             }
+            std::thread::sleep(EVERY);
         })?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // a panic in it was reported where it happened
-        }
+        Ok(Self { _worker: worker })
     }
 }
 

@@ -20,14 +20,13 @@ mod tests;
 mod told;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tradeflow_bus::{Bus, BusError, Durability, NewRecord, Position, Reader, Receipt, Stored, Topic, Topics};
 use uuid::Uuid;
 
 use crate::source::NodeSource;
+use crate::worker::{Worker, no_thread};
 pub(crate) use heard::better;
 pub use heard::{Heard, ShownCell};
 pub use record::ViewRecord;
@@ -36,8 +35,7 @@ use told::Teller;
 /// Tells and hears. Dropping it stops it.
 #[derive(Debug)]
 pub struct Views {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
 /// How often it tells, at most.
@@ -70,26 +68,11 @@ impl Views {
             told_at: Instant::now(),
             trouble: false,
         };
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("views".into()).spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                work.hear(reader.as_mut());
-                work.tell();
-            }
+        let worker = Worker::repeat("views", move || {
+            work.hear(reader.as_mut());
+            work.tell();
         });
-        let thread =
-            thread.map_err(|error| BusError::other("views", format!("can't start a thread: {error}")))?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Views {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // a panic in it was reported where it happened
-        }
+        Ok(Self { _worker: worker.map_err(no_thread("views"))? })
     }
 }
 

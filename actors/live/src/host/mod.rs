@@ -300,8 +300,13 @@ impl CellHost {
 
     /// A command that does not fit is answered without reaching the cell.
     pub(crate) fn refuse(&mut self, source: Source, id: &str, answer: &Answer, now: Timestamp) -> NewRecord {
-        self.offered.commands = self.offered.commands.max(source.offset + 1);
+        self.answered(source);
         self.outputs().reply(id, answer, now)
+    }
+
+    /// What is answered without the journal is not read again.
+    fn answered(&mut self, source: Source) {
+        self.offered.commands = self.offered.commands.max(source.offset + 1);
     }
 
     /// The entry of the turn that was handled is at this offset of the journal, its outputs before these of their topics.

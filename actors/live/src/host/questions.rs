@@ -27,7 +27,7 @@ impl CellHost {
             Err(answer) => return Ok(self.refuse(source, id, &answer, now)),
             Ok(_) => return Err(LiveError::Other("an order became another command".into())),
         };
-        self.offered.commands = self.offered.commands.max(source.offset + 1);
+        self.answered(source);
         let preview = self.cell.paper_mut().preview(now, &request);
         let preview = preview.map_err(|fault| LiveError::cell(self.account(), fault))?;
         Ok(self.outputs().preview(id, request.instrument, preview, now))
@@ -51,15 +51,16 @@ impl CellHost {
         };
         match decided {
             Ok(run) => {
-                self.offered.commands = self.offered.commands.max(source.offset + 1);
+                self.answered(source);
                 self.outputs().dry_run(id, &run, now)
             }
             Err(answer) => self.refuse(source, id, &answer, now),
         }
     }
+
     /// The answer to what the account holds, and which orders stand.
     pub(crate) fn report(&mut self, source: Source, id: &str, now: Timestamp) -> NewRecord {
-        self.offered.commands = self.offered.commands.max(source.offset + 1);
+        self.answered(source);
         self.outputs().report(id, self.records(), self.cell.paper(), now)
     }
 }

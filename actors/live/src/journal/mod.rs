@@ -14,6 +14,7 @@ mod read;
 mod replay;
 
 pub use read::{Archive, JournalReader, KeyReader, MarketReader, records};
+pub(crate) use replay::tell_progress;
 pub use replay::{Replay, Step, read_history};
 
 use serde::{Deserialize, Serialize};

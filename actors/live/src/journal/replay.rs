@@ -1,5 +1,6 @@
 //! Replaying a journal: the same inputs through the same host. Recovery, `verify` and `fork` are this loop.
 
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use tradeflow_bus::partition_of;
@@ -9,6 +10,22 @@ use crate::LiveError;
 use crate::chunk::{Chunk, Decoder};
 use crate::history::{History, HistoryRef, digest_of};
 use crate::host::{CellHost, Handled, Pending, Sources, Turn};
+
+/// Tells `watch` how much of a thousand of this part of a journal is done at `offset`.
+///
+/// # Errors
+/// [`LiveError::Stopped`] when it says so.
+pub(crate) fn tell_progress(
+    offset: u64,
+    part: Range<u64>,
+    watch: impl FnOnce(u64) -> ControlFlow<()>,
+) -> Result<(), LiveError> {
+    let done = 1000 * offset.saturating_sub(part.start) / part.end.saturating_sub(part.start).max(1);
+    match watch(done.min(1000)) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(LiveError::Stopped),
+    }
+}
 
 /// A host that follows a journal.
 pub struct Replay {

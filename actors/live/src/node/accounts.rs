@@ -7,7 +7,7 @@ use tradeflow_bus::{BusError, Durability};
 use tradeflow_model::plan::CellPlan;
 use tradeflow_model::{InstrumentId, Timestamp};
 
-use super::open::session_record;
+use super::open::{find, session_record};
 use crate::LiveError;
 use crate::host::Sources;
 use crate::session::{AccountPlan, OpenedAccount, SessionPlan, SessionRecord, SessionState};
@@ -118,15 +118,8 @@ fn change(
 /// # Errors
 /// When there is none, or the bus fails.
 pub(super) fn read(sources: &Sources, session: &str) -> Result<(u64, SessionRecord), LiveError> {
-    let topic = &sources.topics.sessions;
-    let stored = sources.bus.latest(topic, 0, session.as_bytes())?;
-    let stored = stored.ok_or_else(|| LiveError::Other(format!("session {session} is not on the bus")))?;
-    let record = SessionRecord::decode(stored.value.as_deref().unwrap_or_default());
-    let record = record.map_err(|error| LiveError::Record {
-        place: format!("{topic}/0 offset {}", stored.offset),
-        why: error.to_string(),
-    })?;
-    Ok((stored.offset, record))
+    let found = find(sources.bus.as_ref(), &sources.topics, session)?;
+    found.ok_or_else(|| LiveError::Other(format!("session {session} is not on the bus")))
 }
 
 /// The session's record as it is on the bus, to see when it was changed.

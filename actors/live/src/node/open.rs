@@ -33,12 +33,9 @@ pub struct Opened {
 pub fn sessions(bus: &dyn Bus, topics: &Topics) -> Result<Vec<SessionRecord>, LiveError> {
     let mut sessions = Vec::new();
     for stored in bus.table(&topics.sessions, 0)? {
-        let Some(value) = stored.value else { continue };
-        let record = SessionRecord::decode(&value).map_err(|error| LiveError::Record {
-            place: format!("{}/0 offset {}", topics.sessions, stored.offset),
-            why: error.to_string(),
-        })?;
-        sessions.push(record);
+        if let Some(value) = &stored.value {
+            sessions.push(decode(topics, stored.offset, value)?);
+        }
     }
     sessions.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
     Ok(sessions)
@@ -49,9 +46,25 @@ pub fn sessions(bus: &dyn Bus, topics: &Topics) -> Result<Vec<SessionRecord>, Li
 /// # Errors
 /// When it can't be read.
 pub fn session(bus: &dyn Bus, topics: &Topics, id: &str) -> Result<Option<SessionRecord>, LiveError> {
-    let found = bus.latest(&topics.sessions, 0, id.as_bytes())?.and_then(|stored| stored.value);
-    let read = found.map(|value| SessionRecord::decode(&value)).transpose();
-    read.map_err(|error| LiveError::Record { place: topics.sessions.to_string(), why: error.to_string() })
+    Ok(find(bus, topics, id)?.map(|(_, record)| record))
+}
+
+/// The same, with the offset of its record.
+pub(super) fn find(
+    bus: &dyn Bus,
+    topics: &Topics,
+    id: &str,
+) -> Result<Option<(u64, SessionRecord)>, LiveError> {
+    let Some(stored) = bus.latest(&topics.sessions, 0, id.as_bytes())? else { return Ok(None) };
+    let Some(value) = &stored.value else { return Ok(None) };
+    Ok(Some((stored.offset, decode(topics, stored.offset, value)?)))
+}
+
+fn decode(topics: &Topics, offset: u64, value: &[u8]) -> Result<SessionRecord, LiveError> {
+    SessionRecord::decode(value).map_err(|error| LiveError::Record {
+        place: format!("{}/0 offset {offset}", topics.sessions),
+        why: error.to_string(),
+    })
 }
 
 /// The record of a session, to be written.

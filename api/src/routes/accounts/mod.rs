@@ -18,11 +18,11 @@ use tradeflow_live::SessionPlan;
 use tradeflow_live::commands::WireCommand;
 use tradeflow_live::node::StrategyView;
 use tradeflow_model::AccountKind;
-use tradeflow_state::Role;
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::UserView;
 use super::command::{Done, Idempotency, command};
+use super::listing::accounts_shown;
 use super::{account_of, audit, name, time};
 use crate::auth::{As, Manager, Trader, Viewer};
 use crate::body::Query;
@@ -161,14 +161,13 @@ pub(crate) async fn list(
     which: Query<WhichAccounts>,
 ) -> Result<HttpResponse, Problem> {
     let plan = shared.plan();
-    let all = caller.identity.user.role >= Role::Manager;
-    let mine = if all { Vec::new() } else { shared.state.accounts_of(caller.id()).await? };
+    let mine = accounts_shown(&shared, &caller).await?;
     let mut cells = shared.node.shown_cells();
     let labels = shared.state.account_labels().await?;
     let id = |index: usize| plan.run.cells[index].account.id.as_str();
     let shown = (0..plan.run.cells.len())
         .filter(|index| which.0.closed || plan.accounts[*index].closed.is_none())
-        .filter(|index| all || mine.iter().any(|account| account == id(*index)));
+        .filter(|index| mine.as_ref().is_none_or(|mine| mine.iter().any(|account| account == id(*index))));
     let accounts: Vec<_> = shown
         .map(|index| {
             let place = cells.iter().position(|shown| shown.view.account == id(index));

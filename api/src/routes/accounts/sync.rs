@@ -8,7 +8,6 @@ use tradeflow_live::commands::WireCommand;
 use tradeflow_live::outputs::{HeldRecord, ReportRecord, StandingRecord, Told};
 use tradeflow_state::trading::Which;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::super::{audit, name, open_account_of, time};
 use crate::auth::{As, Trader};
@@ -91,16 +90,20 @@ pub(crate) async fn sync(
 ) -> Result<HttpResponse, Problem> {
     open_account_of(&shared, &caller, &account).await?;
     let mut tries = 0;
-    let (at, report, differences) = loop {
-        let at = shared.now();
-        let report = ask(&shared, &account).await?;
+    let (mut at, mut report) = (shared.now(), ask(&shared, &account).await?);
+    let differences = loop {
         caught_up(&shared, &account, report.seq).await?;
         let differences = differences(&report, &listed(&shared, &account).await?);
         tries += 1;
-        // It traded on meanwhile: the lists may be ahead of the report.
-        if differences.is_empty() || tries == TRIES || ask(&shared, &account).await?.seq == report.seq {
-            break (at, report, differences);
+        if differences.is_empty() || tries == TRIES {
+            break differences;
         }
+        // It may have traded on meanwhile: then the lists are ahead of the report, and the newer one is held against them.
+        let (asked, newer) = (shared.now(), ask(&shared, &account).await?);
+        if newer.seq == report.seq {
+            break differences;
+        }
+        (at, report) = (asked, newer);
     };
     let outcome = if differences.is_empty() { "equal" } else { "different" };
     audit(&shared, &caller, "accounts.sync", &account, outcome).await;
@@ -127,10 +130,8 @@ pub(crate) async fn sync(
 
 /// What the cell of an account answers, wherever it runs.
 pub(super) async fn ask(shared: &Context, account: &str) -> Result<ReportRecord, Problem> {
-    let id = Uuid::now_v7().to_string();
-    let reply = shared.commander.ask(shared.now(), account, &id, WireCommand::Report).await?;
-    match reply.told.map(|told| *told) {
-        Some(Told::Report(report)) => Ok(report),
+    match shared.commander.question(shared.now(), account, WireCommand::Report).await? {
+        Told::Report(report) => Ok(report),
         _ => Err(Problem::internal()),
     }
 }

@@ -5,7 +5,6 @@ use serde::Serialize;
 use tradeflow_live::commands::WireCommand;
 use tradeflow_live::outputs::{PreviewRecord, Told};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::super::open_account_of;
 use super::PlaceOrder;
@@ -59,9 +58,8 @@ pub(crate) async fn preview(
     let order = body.0.wire()?;
     open_account_of(&shared, &caller, &account).await?;
     let qty = order.qty;
-    let id = Uuid::now_v7().to_string();
-    let reply = shared.commander.ask(shared.now(), &account, &id, WireCommand::Preview(order)).await?;
-    let Some(Told::Preview(record)) = reply.told.map(|told| *told) else { return Err(Problem::internal()) };
+    let told = shared.commander.question(shared.now(), &account, WireCommand::Preview(order)).await?;
+    let Told::Preview(record) = told else { return Err(Problem::internal()) };
     let PreviewRecord {
         denied,
         liquidity,

@@ -6,7 +6,6 @@ use tradeflow_live::commands::WireCommand;
 use tradeflow_live::outputs::{DecisionRecord, DryRunRecord, Told};
 use tradeflow_model::Timestamp;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::super::{open_account_of, time};
 use super::StartStrategy;
@@ -69,9 +68,8 @@ pub(crate) async fn run_once(
 ) -> Result<HttpResponse, Problem> {
     let strategy = body.0.wire()?;
     open_account_of(&shared, &caller, &account).await?;
-    let id = Uuid::now_v7().to_string();
-    let reply = shared.commander.ask(shared.now(), &account, &id, WireCommand::DryRun(strategy)).await?;
-    let Some(Told::DryRun(record)) = reply.told.map(|told| *told) else { return Err(Problem::internal()) };
+    let told = shared.commander.question(shared.now(), &account, WireCommand::DryRun(strategy)).await?;
+    let Told::DryRun(record) = told else { return Err(Problem::internal()) };
     let DryRunRecord { events, from, to, decisions } = record;
     let text = |ts: Option<i64>| ts.map(|ts| time(Timestamp::from_nanos(ts)));
     let decisions = decisions.into_iter().map(DecisionView::from).collect();
