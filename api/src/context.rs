@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix_web::web;
 use moka::sync::Cache;
+use tokio_util::sync::CancellationToken;
 use tradeflow_live::SessionPlan;
 use tradeflow_model::Timestamp;
 use tradeflow_results::{ClickHouseRuns, ParquetRuns, RunStore};
@@ -97,6 +98,8 @@ pub struct Shared {
     /// What wakes those who watch alerts.
     pub(crate) alerts: Alerts,
     pub(crate) limits: Limits,
+    /// Whether the server is to end.
+    pub(crate) ends: CancellationToken,
     /// Whose token it is, for a moment: a request need not ask the database each time. A token that was taken back is
     /// forgotten here at once, and by other nodes within this time.
     pub(crate) known: Cache<blake3::Hash, Arc<Identity>>,
@@ -144,6 +147,7 @@ impl Shared {
             alerts,
             keys,
             limits,
+            ends: CancellationToken::new(),
             known,
         }
     }

@@ -183,8 +183,8 @@ impl Mail {
     /// Sends what [`Self::send`] takes, for as long as it is polled; the second who calls it has nothing to do.
     pub(crate) async fn run(&self) {
         let Some(post) = &self.0 else { return };
-        let office = post.office.lock().map(|mut office| office.take());
-        let Ok(Some((transport, mut letters))) = office else { return };
+        let office = post.office.lock().ok().and_then(|mut office| office.take());
+        let Some((transport, mut letters)) = office else { return };
         let transport = transport.build();
         let mut underway = JoinSet::new();
         while let Some(letter) = letters.recv().await {

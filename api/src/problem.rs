@@ -161,6 +161,15 @@ impl Problem {
     }
 }
 
+/// What all answers carry: no page of anyone else may guess, frame or keep them.
+pub(crate) const HEADERS: [(&str, &str); 5] = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-store"),
+    ("content-security-policy", "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"),
+];
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)
@@ -174,6 +183,10 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
+        // One that is an error of actix's passes by those who put them on answers.
+        for header in HEADERS {
+            response.insert_header(header);
+        }
         if let Some(secs) = self.retry_after {
             response.insert_header((RETRY_AFTER, secs.to_string()));
         }

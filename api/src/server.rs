@@ -11,13 +11,14 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::KeepAlive;
 use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, ResponseError, web};
+use tokio_util::sync::CancellationToken;
 use utoipa_actix_web::{AppExt, scope};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::auth::guard::guard;
 use crate::context::{Context, Shared};
 use crate::metrics::{self, Metrics};
-use crate::problem::Problem;
+use crate::problem::{HEADERS, Problem};
 use crate::source::NodeSource;
 use crate::system_log::{SystemLogQueue, Writer};
 use crate::tls::{Certificates, TlsError};
@@ -56,6 +57,7 @@ pub struct Server {
     address: SocketAddr,
     tls: bool,
     handle: ServerHandle,
+    ends: CancellationToken,
     thread: Option<JoinHandle<std::io::Result<()>>>,
 }
 
@@ -90,7 +92,7 @@ impl Server {
         let rustls = certificates.as_ref().map(Certificates::server).transpose()?;
         let (tls, origins) = (certificates.is_some(), shared.config.cors_origins.clone());
         let shared: Context = web::Data::new(shared);
-        let kept = shared.clone();
+        let (kept, ends) = (shared.clone(), shared.ends.clone());
         let (sender, receiver) = sync_channel(1);
         let thread = std::thread::Builder::new().name("api".into()).spawn(move || {
             actix_web::rt::System::new().block_on(async move {
@@ -133,14 +135,16 @@ impl Server {
                 };
                 let server = server.run();
                 let _ = sender.send(server.handle());
-                let jobs = actix_web::rt::spawn(jobs::run(kept.clone()));
+                // Tasks of tokio and not of actix: what of these is left at the end is dropped where it may still use its
+                // runtime, as sqlx does to give a connection back; outside it panics.
+                let jobs = tokio::spawn(jobs::run(kept.clone()));
                 let system_log = queue.map(|queue| Writer::start(kept.clone(), queue));
-                let watch = certificates.map(|certificates| actix_web::rt::spawn(certificates.watch()));
+                let watch = certificates.map(|certificates| tokio::spawn(certificates.watch()));
                 let mailed = kept.clone();
-                let mail = actix_web::rt::spawn(async move { mailed.mail.run().await });
-                let alerts = actix_web::rt::spawn(alerts::run(kept.clone()));
-                let housekeeping = actix_web::rt::spawn(housekeeping::run(kept.clone()));
-                let uploads = actix_web::rt::spawn(uploads::run(kept));
+                let mail = tokio::spawn(async move { mailed.mail.run().await });
+                let alerts = tokio::spawn(alerts::run(kept.clone()));
+                let housekeeping = tokio::spawn(housekeeping::run(kept.clone()));
+                let uploads = tokio::spawn(uploads::run(kept));
                 let ended = server.await;
                 jobs.abort();
                 alerts.abort();
@@ -155,7 +159,7 @@ impl Server {
             })
         })?;
         match receiver.recv() {
-            Ok(handle) => Ok(Self { address, tls, handle, thread: Some(thread) }),
+            Ok(handle) => Ok(Self { address, tls, handle, ends, thread: Some(thread) }),
             Err(_) => {
                 let ended = thread.join().unwrap_or_else(|_| Err(std::io::Error::other("it panicked")));
                 Err(failed(ended.err().unwrap_or_else(|| std::io::Error::other("it ended at once"))))
@@ -173,13 +177,14 @@ impl Server {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
     }
 
-    /// Ends it: requests that are being answered get their answer, for up to two seconds.
+    /// Ends it: sockets are closed, and requests that are being answered get their answer, for up to two seconds.
     pub fn stop(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
         let Some(thread) = self.thread.take() else { return };
+        self.ends.cancel();
         // The order is given by the call; what it returns only tells when it is done, which the thread's end does too.
         drop(self.handle.stop(true));
         if let Ok(Err(error)) = thread.join() {
@@ -194,20 +199,12 @@ impl Drop for Server {
     }
 }
 
-/// What all answers carry: no page of anyone else may guess, frame or keep them.
+/// [`HEADERS`] on all answers.
 fn headers(tls: bool) -> DefaultHeaders {
     let headers = DefaultHeaders::new();
     // Whoever was here by TLS once comes back by TLS alone, for a year.
     let headers = if tls { headers.add(("strict-transport-security", "max-age=31536000")) } else { headers };
-    headers
-        .add(("x-content-type-options", "nosniff"))
-        .add(("x-frame-options", "DENY"))
-        .add(("referrer-policy", "no-referrer"))
-        .add(("cache-control", "no-store"))
-        .add((
-            "content-security-policy",
-            "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
-        ))
+    HEADERS.into_iter().fold(headers, DefaultHeaders::add)
 }
 
 /// Pages elsewhere that may ask: those that are named, exactly.

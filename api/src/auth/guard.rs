@@ -38,19 +38,28 @@ const ATTEMPTS: [&str; 5] = ["login", "register", "forgot", "reset", "refresh"];
 
 /// A database behind a network that loses everything never answers: whoever asked is told all the same.
 const ANSWERS_MAX: Duration = Duration::from_secs(30);
+/// When the server ends, a request that is being answered has so long, which is less than the server waits for it.
+const FAREWELL: Duration = Duration::from_millis(1500);
 
 pub(crate) async fn guard<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    tokio::time::timeout(ANSWERS_MAX, guarded(request, next)).await.unwrap_or_else(|_| {
-        let detail = format!(
-            "no answer within {} s; a write may still be done: send it again with the same idempotency-key, and it \
-             is done once",
-            ANSWERS_MAX.as_secs()
-        );
-        Err(Problem::unanswered(detail).into())
-    })
+    let ends = request.app_data::<Context>().map(|shared| shared.ends.clone()).unwrap_or_default();
+    let ended = async {
+        ends.cancelled().await;
+        tokio::time::sleep(FAREWELL).await;
+    };
+    const RESEND: &str =
+        "a write may still be done: send it again with the same idempotency-key, and it is done once";
+    tokio::select! {
+        biased;
+        answered = tokio::time::timeout(ANSWERS_MAX, guarded(request, next)) => answered.unwrap_or_else(|_| {
+            let detail = format!("no answer within {} s; {RESEND}", ANSWERS_MAX.as_secs());
+            Err(Problem::unanswered(detail).into())
+        }),
+        () = ended => Err(Problem::unavailable(format!("the node ends; {RESEND}")).into()),
+    }
 }
 
 async fn guarded<B: MessageBody + 'static>(

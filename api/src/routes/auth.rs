@@ -363,7 +363,7 @@ pub(crate) async fn forgot(
     if let Some(user) = found.filter(|user| !user.disabled) {
         let from = address(&request);
         // The answer does not wait: how long it takes would tell that there is such a user.
-        actix_web::rt::spawn(async move {
+        tokio::spawn(async move {
             if let Err(error) = send_reset(&shared, &user, &from).await {
                 tracing::warn!(%error, user = user.id, "a letter to set a password anew");
             }

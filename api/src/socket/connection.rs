@@ -93,7 +93,9 @@ impl Connection {
     async fn run(mut self, mut session: Session, mut messages: AggregatedMessageStream) {
         let user = self.caller.identity.user.email.clone();
         self.outbox.say(&ServerMessage::Hello { version: env!("CARGO_PKG_VERSION"), user: &user });
-        let reason = self.talk(&mut session, &mut messages).await;
+        let ends = self.shared.ends.clone();
+        let talk = ends.run_until_cancelled(self.talk(&mut session, &mut messages)).await;
+        let reason = talk.unwrap_or_else(|| Some((CloseCode::Away, "the node ends").into()));
         let _ = session.close(reason).await; // it may be gone
     }
 

@@ -186,7 +186,7 @@ pub(crate) fn document() -> Value {
             "title": "TradeFlow socket",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "JSON texts over a WebSocket. Log in as for the other routes: the header `authorization: Bearer …`, or \
-                the cookie of a page of this server. The connection ends with code 4401 when the log-in does.",
+                the cookie of a page of this server. The connection ends with code 4401 when the log-in does, and with 1001 when the node does.",
         },
         "channels": {
             "socket": {

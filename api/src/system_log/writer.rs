@@ -23,13 +23,13 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Writer {
     stop: oneshot::Sender<()>,
-    task: actix_web::rt::task::JoinHandle<()>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Writer {
     pub(crate) fn start(shared: Context, queue: SystemLogQueue) -> Self {
         let (stop, stopped) = oneshot::channel();
-        Self { stop, task: actix_web::rt::spawn(run(shared, queue, stopped)) }
+        Self { stop, task: tokio::spawn(run(shared, queue, stopped)) }
     }
 
     /// Writes what waits, and ends.

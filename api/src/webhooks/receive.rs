@@ -98,7 +98,7 @@ pub(crate) async fn receive(
             if let Some(row) = queued {
                 let shared = shared.clone();
                 // It stays queued where this fails, and is tried again.
-                actix_web::rt::spawn(async move { drop(signals::run(&shared, row).await) });
+                tokio::spawn(async move { drop(signals::run(&shared, row).await) });
             }
             match status {
                 202 => HttpResponse::Accepted().json(received),
