@@ -17,11 +17,11 @@ fn the_page_is_the_one_that_is_kept() {
     assert_eq!(code, 200);
     let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert!(head.contains(kind), "{head}");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/metrics.txt");
+    let path = Path::new("tests/metrics.txt");
     if std::env::var_os("TRADEFLOW_WRITE_METRICS").is_some() {
-        std::fs::write(&path, &page).unwrap();
+        std::fs::write(path, &page).unwrap();
     }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         page == kept,
         "{} is another page; if that is meant, set TRADEFLOW_WRITE_METRICS=1 and look at the difference",

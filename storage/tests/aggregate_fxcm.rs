@@ -12,8 +12,7 @@ use tradeflow_model::*;
 use tradeflow_storage::aggregate::{Aggregator, Outside, Source};
 
 fn data() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let data = std::env::var_os("TRADEFLOW_DATA").map_or(root.join("../shared/data"), PathBuf::from);
+    let data = PathBuf::from(std::env::var_os("TRADEFLOW_DATA").unwrap_or("../../shared/data".into()));
     if data.join("ticks/eurusd_fxcm").is_dir() {
         return Some(data);
     }

@@ -92,8 +92,7 @@ impl FinnhubConfig {
 /// The lines of a recorded reply, where the data is there; otherwise says why a test does not read it.
 #[cfg(test)]
 fn recorded(name: &str) -> Option<Vec<String>> {
-    let root = std::env::var("TRADEFLOW_DATA")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data").to_owned());
+    let root = std::env::var("TRADEFLOW_DATA").unwrap_or("../../shared/data".into());
     let path = std::path::Path::new(&root).join("vendor_responses/finnhub").join(name);
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()),

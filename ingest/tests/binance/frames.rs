@@ -12,8 +12,7 @@ use tradeflow_model::market::Aggressor;
 
 /// The frames of a market, or nothing where the data is not there.
 fn recorded(name: &str) -> Option<String> {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let data = std::env::var_os("TRADEFLOW_DATA").map_or_else(default, PathBuf::from);
+    let data = PathBuf::from(std::env::var_os("TRADEFLOW_DATA").unwrap_or("../../shared/data".into()));
     let path = data.join("frames").join(name);
     let Ok(file) = std::fs::File::open(&path) else {
         println!("skipped: there is no {}; TRADEFLOW_DATA names the folder of recorded data", path.display());

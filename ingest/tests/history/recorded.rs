@@ -22,8 +22,7 @@ use crate::market::{QUICK, at, clock};
 
 /// The recorded replies of a vendor; where there are none, says why a test does not read them.
 fn recorded(folder: &str) -> Option<PathBuf> {
-    let root = std::env::var("TRADEFLOW_DATA")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data").to_owned());
+    let root = std::env::var("TRADEFLOW_DATA").unwrap_or("../../shared/data".into());
     let path = PathBuf::from(root).join("vendor_responses").join(folder);
     if path.is_dir() {
         return Some(path);

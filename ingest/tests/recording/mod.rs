@@ -192,8 +192,7 @@ pub fn crypto(symbol: &str) -> Instrument {
 
 /// The folder of real market data, or why a test is skipped.
 pub fn real_data(below: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let data = std::env::var_os("TRADEFLOW_DATA").map_or(root.join("../shared/data"), PathBuf::from);
+    let data = PathBuf::from(std::env::var_os("TRADEFLOW_DATA").unwrap_or("../../shared/data".into()));
     if data.join(below).exists() {
         return Some(data);
     }

@@ -113,7 +113,7 @@ fn flat(text: Option<&Value>) -> String {
 
 #[test]
 fn the_reference_is_what_the_structs_say() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let path = Path::new("docs/configuration.md");
     let made = page();
     for section in
         ["[node]", "[bus.retention]", "[[instruments]]", "[accounts.risk]", "[[accounts.strategies]]"]

@@ -81,7 +81,7 @@ fn nothing_at_all_is_a_configuration() {
 
 #[test]
 fn the_example_is_whole_and_makes_a_plan() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/serve.toml");
+    let path = Path::new("examples/serve.toml");
     let config = ServeConfig::read(
         Some(("serve.toml", &std::fs::read(path).unwrap())),
         variables(&[("TRADEFLOW_FINNHUB_KEY", "a key")]),
@@ -96,7 +96,7 @@ fn the_example_is_whole_and_makes_a_plan() {
 
 #[test]
 fn what_is_printed_reads_back_as_the_same() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/serve.toml");
+    let path = Path::new("examples/serve.toml");
     let bytes = std::fs::read(path).unwrap();
     let given = variables(&[("TRADEFLOW_FINNHUB_KEY", "s3cr3t")]);
     let config = ServeConfig::read(Some(("serve.toml", &bytes)), given.clone()).unwrap();

@@ -15,7 +15,7 @@ use tradeflow_storage::import::{
 pub fn real_data(test: &str) -> Option<PathBuf> {
     let folder = match std::env::var_os("TRADEFLOW_DATA") {
         Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
+        None => PathBuf::from("../../shared/data"),
     };
     if folder.is_dir() {
         return Some(folder);

@@ -48,9 +48,9 @@ impl Server {
     fn start_once(kind: &str) -> Result<Self, String> {
         let [port, controller, sasl_port] = free_ports();
         let dir = std::env::temp_dir().join(format!("tradeflow-kafka-{}-{port}", std::process::id()));
-        let script =
-            Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|root| root.join("scripts/kafka.sh"));
-        let script = script.into_iter().find(|script| script.exists()).ok_or("no scripts/kafka.sh")?;
+        let here = std::env::current_dir().map_err(|error| error.to_string())?;
+        let scripts = here.ancestors().map(|root| root.join("scripts/kafka.sh"));
+        let script = scripts.into_iter().find(|script| script.exists()).ok_or("no scripts/kafka.sh")?;
         let mut child = Command::new(script)
             .arg(&dir)
             .args([port, controller, sasl_port].map(|port| port.to_string()))

@@ -27,9 +27,9 @@ impl Server {
     /// Starts one that takes this user alone, if one is given.
     pub fn start_for(user: &str, password: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("tradeflow-ch-{}-{}", std::process::id(), number()));
-        let script =
-            Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|root| root.join("scripts/clickhouse.sh"));
-        let script = script.into_iter().find(|script| script.exists()).expect("scripts/clickhouse.sh");
+        let here = std::env::current_dir().expect("a folder");
+        let scripts = here.ancestors().map(|root| root.join("scripts/clickhouse.sh"));
+        let script = scripts.into_iter().find(|script| script.exists()).expect("scripts/clickhouse.sh");
         let mut child = Command::new(script)
             .arg(&dir)
             .env("CLICKHOUSE_USER", user)

@@ -22,9 +22,9 @@ impl Server {
     /// Starts one.
     pub fn start() -> Self {
         let dir = std::env::temp_dir().join(format!("tradeflow-pg-{}-{}", std::process::id(), number()));
-        let script =
-            Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|root| root.join("scripts/postgres.sh"));
-        let script = script.into_iter().find(|script| script.exists()).expect("scripts/postgres.sh");
+        let here = std::env::current_dir().expect("a folder");
+        let scripts = here.ancestors().map(|root| root.join("scripts/postgres.sh"));
+        let script = scripts.into_iter().find(|script| script.exists()).expect("scripts/postgres.sh");
         let mut child = Command::new(script)
             .arg(&dir)
             .stdin(Stdio::piped())
