@@ -8,7 +8,9 @@ import time
 from contextlib import contextmanager
 from decimal import Decimal
 
+import consume
 import pytest
+from confluent_kafka import Producer
 
 from conftest import BINARY
 from nodes import Node, check_books, eventually, json_of, quick_group, verified
@@ -180,4 +182,18 @@ def test_one_that_slept_can_do_nothing_any_more(tmp_path, brokers, vendor, prefi
         else:
             assert a.process.returncode == 1, a.text()
             assert "error: " in a.text()
+        end(tmp_path, brokers, prefix, b)
+
+
+def test_one_that_is_fenced_off_and_still_owns_its_accounts_takes_them_over_anew(tmp_path, brokers, vendor, prefix):
+    """Others may claim what the group says is this node's, and none has it then: as it may come when two claim at once."""
+    with cluster(tmp_path, brokers, vendor, prefix) as start:
+        b = start("b")
+        trade(b)
+        for partition in {m.partition() for m in consume.messages(brokers, f"{prefix}journal.v1") if m is not None}:
+            name = f"tradeflow-{prefix}journal.v1-{partition}-0"
+            Producer({"bootstrap.servers": brokers, "transactional.id": name}).init_transactions(30)
+        b.says("they are taken over anew")
+        eventually("it has all again", lambda: has_all(b))
+        trade(b)
         end(tmp_path, brokers, prefix, b)

@@ -1,6 +1,7 @@
 //! The conformance suite on Apache Kafka, and what only several clients of a broker can show.
 
 mod conformance;
+mod kafka_claims;
 mod kafka_server;
 
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use conformance::{
-    Abilities, Fixture, all, assert_no_more, at, log, number, numbered, numbers, publish, reader, take, until,
+    Abilities, Fixture, assert_no_more, at, log, number, numbered, numbers, publish, reader, take, until,
 };
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -92,57 +93,6 @@ macro_rules! fixture {
 
 conformance!(fixture!());
 
-/// Appends that are under way when another client claims the partition are written before its claim, or not at all.
-#[test]
-fn a_claim_of_another_client_fences_off_what_is_under_way() {
-    let fixture = fixture!();
-    let (journal, ours, theirs) = (log(&fixture, "journal", 2), fixture.bus(), fixture.another());
-    let mut old = ours.claim(&journal, 1, Durability::Process).expect("claimed");
-    old.append(vec![numbered(&journal, 1, 0)]).wait().expect("it is the writer");
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let (stop, journal) = (&stop, &journal);
-        let writer = scope.spawn(move || {
-            let mut receipts = Vec::new();
-            for n in 1.. {
-                receipts.push((
-                    n,
-                    old.append(vec![numbered(journal, 1, 2 * n), numbered(journal, 1, 2 * n + 1)]),
-                ));
-                if stop.load(Ordering::Acquire) {
-                    break;
-                }
-            }
-            receipts.into_iter().map(|(n, receipt)| (n, receipt.wait())).collect::<Vec<_>>()
-        });
-        until("some is written", PATIENCE, || ours.bounds(journal, 1).expect("bounds").end > 20);
-        let mut new = theirs.claim(journal, 1, Durability::Process).expect("claimed");
-        new.append(vec![numbered(journal, 1, 1_000_000)]).wait().expect("it is the writer now");
-        stop.store(true, Ordering::Release);
-        let answers = writer.join().expect("the old writer");
-        let found = numbers(&all(&theirs, journal, 1, PATIENCE));
-        assert_eq!(found.last(), Some(&1_000_000), "nothing after the new writer");
-        let (written, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, answer)| answer.is_ok());
-        assert!(!refused.is_empty());
-        for (n, answer) in refused {
-            let error = answer.as_ref().expect_err("refused");
-            assert!(matches!(error, BusError::Fenced { partition: 1, .. }), "{error}");
-            // The very last commit before the fencing may have reached the brokers, and its answer not the writer.
-            assert!(*n > written.last().map_or(0, |(n, _)| *n), "refused, and a later one written");
-        }
-        let whole: Vec<u64> = found[..found.len() - 1].to_vec();
-        assert_eq!(whole[0], 0);
-        assert_eq!(
-            whole[1..],
-            (2..2 + whole.len() as u64 - 1).collect::<Vec<_>>(),
-            "whole appends, in order"
-        );
-        for (n, _) in written {
-            assert!(whole.contains(&(2 * n + 1)), "append {n} was acknowledged, and is not there");
-        }
-    });
-}
-
 /// What is not committed is never read: neither what was taken back, nor what is under way, which the next claim ends.
 #[test]
 fn what_is_not_committed_is_never_read() {
@@ -150,7 +100,7 @@ fn what_is_not_committed_is_never_read() {
     let (journal, bus) = (log(&fixture, "uncommitted", 1), fixture.bus());
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &fixture.config.brokers)
-        .set("transactional.id", format!("tradeflow-{journal}-0"))
+        .set("transactional.id", format!("tradeflow-{journal}-0-0"))
         .create()
         .expect("a producer");
     producer.init_transactions(PATIENCE).expect("a transactional producer");

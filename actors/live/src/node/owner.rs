@@ -35,6 +35,8 @@ pub(crate) struct Owner {
     owned: BTreeSet<u32>,
     /// Cells of theirs that are up, or could not be brought up.
     tried: BTreeSet<usize>,
+    /// Those of them that others have fenced off, and since when.
+    fenced: BTreeMap<u32, Instant>,
     watched: Watched,
     halted: bool,
 }
@@ -44,6 +46,8 @@ impl Owner {
     const CLOSE_PATIENCE: Duration = Duration::from_secs(30);
     /// How often it looks for accounts that another node opened or closed.
     const LOOK_EVERY: Duration = Duration::from_secs(1);
+    /// After so long a node that was cut off has heard that its partitions are others'.
+    const HEARD_OF_LOSS: Duration = Duration::from_secs(10);
 
     pub(crate) fn new(
         opened: Opened,
@@ -72,6 +76,7 @@ impl Owner {
             shells: BTreeMap::new(),
             owned: BTreeSet::new(),
             tried: BTreeSet::new(),
+            fenced: BTreeMap::new(),
             watched: Watched::new(),
             halted: false,
         })
@@ -106,6 +111,7 @@ impl Owner {
                 Err(TryRecvError::Empty) if looked.elapsed() >= Self::LOOK_EVERY => {
                     looked = Instant::now();
                     self.look_at_accounts()?;
+                    self.look_at_writers()?;
                 }
                 Err(TryRecvError::Empty) => {}
             }
@@ -142,7 +148,15 @@ impl Owner {
                 Some(writer) => writer.clone(),
                 // Fences whoever had it: nothing can be written behind what is read now.
                 None => {
-                    let writer = sources.bus.claim(&sources.topics.journal, *partition, plan.durability)?;
+                    let journal = &sources.topics.journal;
+                    let writer = match sources.bus.claim(journal, *partition, plan.durability) {
+                        Ok(writer) => writer,
+                        Err(BusError::Fenced { .. }) => {
+                            tracing::info!(partition, "another node takes the partition over just now");
+                            continue;
+                        }
+                        Err(error) => return Err(error.into()),
+                    };
                     let writer: Writer = Arc::new(Mutex::new(writer));
                     self.writers.insert(*partition, writer.clone());
                     writer
@@ -216,6 +230,33 @@ impl Owner {
         }
         let owned: Vec<_> = self.owned.iter().copied().collect();
         self.take_over(&owned)
+    }
+
+    /// Takes over anew what others have fenced off, and the group still says is this node's: they may have had no right to,
+    /// or two have claimed it at the same instant, of whom none may have it then.
+    fn look_at_writers(&mut self) -> Result<(), LiveError> {
+        let is_fenced = |partition: &u32| match self.writers.get(partition) {
+            // To append nothing writes nothing: it tells whether one could.
+            Some(writer) => {
+                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                matches!(writer.append(Vec::new()).try_now(), Some(Err(BusError::Fenced { .. })))
+            }
+            None => !self.opened.plan.cells_in(*partition, self.shared.sources.partitions).is_empty(),
+        };
+        let lost: Vec<u32> = self.owned.iter().copied().filter(is_fenced).collect();
+        self.fenced.retain(|partition, _| lost.contains(partition));
+        for partition in lost {
+            self.fenced.entry(partition).or_insert_with(Instant::now);
+        }
+        let late = |since: &Instant| since.elapsed() >= Self::HEARD_OF_LOSS;
+        let late: Vec<u32> = self.fenced.iter().filter(|(_, since)| late(since)).map(|(it, _)| *it).collect();
+        if !late.is_empty() {
+            tracing::warn!(partitions = ?late, "fenced off, and still this node's: they are taken over anew");
+            self.let_go(&late, false)?;
+            self.fenced.retain(|partition, _| !late.contains(partition));
+            self.take_over(&late)?;
+        }
+        Ok(())
     }
 
     fn let_go(&mut self, partitions: &[u32], orderly: bool) -> Result<(), LiveError> {

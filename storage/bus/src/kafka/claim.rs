@@ -77,6 +77,8 @@ struct Order {
     next: u64,
     /// Why the claim is at its end.
     failed: Option<BusError>,
+    /// A lane has ended.
+    ended: bool,
 }
 
 impl Claim {
@@ -170,6 +172,7 @@ impl Shared {
 
 /// A producer of a claim, and what its thread does.
 struct Lane {
+    number: usize,
     producing: Producing,
     shared: Arc<Shared>,
 }
@@ -220,7 +223,7 @@ impl Lane {
     fn new(config: &KafkaConfig, shared: &Arc<Shared>, number: usize) -> Result<Self, BusError> {
         let id = format!("tradeflow-{}-{}-{number}", shared.topic, shared.partition);
         let producing = Producing::start(&config.transactional(&id), &shared.context, None)?;
-        let lane = Self { producing, shared: Arc::clone(shared) };
+        let lane = Self { number, producing, shared: Arc::clone(shared) };
         // Ends what the one before has under way, whole or not at all, and fences it off.
         lane.again("claim", |left| lane.producing.producer.init_transactions(left))?;
         Ok(lane)
@@ -228,6 +231,12 @@ impl Lane {
 
     fn run(&self) {
         let _ended = Ended(&self.shared);
+        // Where two claim at once, each may come to have a lane of its own. The first transaction is the first lane's, so
+        // whoever has lost that one writes nothing.
+        let waits = |order: &mut Order| order.next == 0 && order.failed.is_none() && !order.ended;
+        if self.number > 0 {
+            drop(self.shared.turned.wait_while(self.shared.order(), waits));
+        }
         loop {
             let mut intake = self.shared.intake.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(group) = intake.take() else { return };
@@ -337,16 +346,19 @@ impl Lane {
     }
 }
 
-/// The end of a lane: when it is a panic, the claim is at its end too, and the other lane does not wait for it.
+/// The end of a lane, which the other one may wait for. When it is a panic, the claim is at its end too.
 struct Ended<'a>(&'a Shared);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
+        let mut order = self.0.order();
+        order.ended = true;
         if std::thread::panicking() {
             let error = BusError::other("Kafka", "the thread of a claim panicked");
-            self.0.order().failed.get_or_insert(error);
-            self.0.turned.notify_all();
+            order.failed.get_or_insert(error);
         }
+        drop(order);
+        self.0.turned.notify_all();
     }
 }
 
