@@ -121,8 +121,8 @@ fn the_reference_is_what_the_structs_say() {
         assert!(made.contains(section), "{section} is missing");
     }
     if std::env::var_os("TRADEFLOW_WRITE_REFERENCE").is_some() {
-        std::fs::write(&path, &made).unwrap();
+        std::fs::write(path, &made).unwrap();
     }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
     assert!(kept == made, "docs/configuration.md is not what the structs say: see its first comment");
 }
