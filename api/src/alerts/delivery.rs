@@ -115,7 +115,9 @@ async fn webhook(
     event: &AlertEventRow,
     target: &Target,
 ) -> Result<(), Failure> {
-    let (Some(url), Some(secret)) = (&target.webhook_url, &target.webhook_secret) else {
+    let secret = target.open_secret(&shared.keys);
+    let secret = secret.map_err(|error| Failure { why: format!("webhook_secret: {error}"), again: true })?;
+    let (Some(url), Some(secret)) = (&target.webhook_url, secret) else {
         return Err(Failure { why: "the alert has no webhook any more".to_owned(), again: false });
     };
     // An address in the URL is not resolved, so it is looked at here; names are at each connection.
@@ -128,7 +130,7 @@ async fn webhook(
         .header("content-type", "application/json")
         .header("x-tradeflow-event", &event.id)
         .header("x-tradeflow-timestamp", &time)
-        .header("x-tradeflow-signature", signature(secret, &time, &body))
+        .header("x-tradeflow-signature", signature(&secret, &time, &body))
         .body(body);
     let again = |why: String| Failure { why, again: true };
     let answer = request.send().await.map_err(|error| again(reason(error)))?;
@@ -152,8 +154,8 @@ fn reason(error: reqwest::Error) -> String {
 }
 
 /// `sha256=` and the HMAC-SHA256 of the time, a dot and the body, in hexadecimal digits.
-fn signature(secret: &str, time: &str, body: &str) -> String {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return String::new() };
+fn signature(secret: &[u8], time: &str, body: &str) -> String {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return String::new() };
     mac.update(format!("{time}.{body}").as_bytes());
     let digest = mac.finalize().into_bytes();
     digest.iter().fold("sha256=".to_owned(), |text, byte| text + &format!("{byte:02x}"))
@@ -165,6 +167,6 @@ mod tests {
     fn signatures_are_those_of_others() {
         // By Python: hmac.new(b"key", b"17.{}", "sha256").hexdigest()
         let expected = "e66392eac42eafc68c35a01c712811e016386c12456975fc3af80c9268568e3a";
-        assert_eq!(super::signature("key", "17", "{}"), format!("sha256={expected}"));
+        assert_eq!(super::signature(b"key", "17", "{}"), format!("sha256={expected}"));
     }
 }

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use tradeflow_model::Timestamp;
-use tradeflow_state::{AlertEventRow, AlertRow, DeliveryRow, Token, TokenKind};
+use tradeflow_state::{AlertEventRow, AlertRow, DeliveryRow, StateError, Token, TokenKind};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::alerts::message::Told;
 use crate::alerts::rule::Rule;
 use crate::auth::{As, Caller, Viewer};
 use crate::body::{Body, Query};
-use crate::context::Context;
+use crate::context::{Context, Shared};
 use crate::problem::Problem;
 
 /// Alerts of a user at most.
@@ -264,7 +264,8 @@ pub(crate) async fn create(
         pause: i64::from(pause_secs) * SECOND,
         enabled: enabled.into(),
         mail: mail.into(),
-        webhook_secret: webhook_url.is_some().then(secret),
+        webhook_secret: None,
+        webhook_key: None,
         webhook_url,
         created: now,
         changed: now,
@@ -275,17 +276,24 @@ pub(crate) async fn create(
         allowed: 1,
     };
     row.seen = check(&shared, &caller, &row, &rule).await?;
+    let webhook_secret = give_secret(&shared, &mut row)?;
     if !shared.state.add_alert(&row, MAX).await? {
         return Err(Problem::conflict("too-many", format!("there are {MAX} alerts already: delete one")));
     }
     audit(&shared, &caller, "alerts.create", &row.id, "done").await;
     shared.alerts.changed.notify_one();
-    let webhook_secret = row.webhook_secret.clone();
     Ok(HttpResponse::Created().json(AlertView { webhook_secret, ..row.into() }))
 }
 
-fn secret() -> String {
-    Token::new(TokenKind::Webhook).reveal().to_owned()
+/// Gives a webhook that there is a secret of its own: what its user is shown once.
+fn give_secret(shared: &Shared, row: &mut AlertRow) -> Result<Option<String>, Problem> {
+    (row.webhook_secret, row.webhook_key) = (None, None);
+    if row.webhook_url.is_none() {
+        return Ok(None);
+    }
+    let secret = Token::new(TokenKind::Webhook).reveal().to_owned();
+    row.seal_secret(&shared.keys, &secret).map_err(StateError::from)?;
+    Ok(Some(secret))
 }
 
 /// An alert of mine
@@ -331,9 +339,8 @@ pub(crate) async fn change(
     };
     let mut fresh = None;
     if let Some(url) = webhook_url.filter(|url| row.webhook_url.as_ref() != Some(url)) {
-        fresh = (!url.is_empty()).then(secret);
         row.webhook_url = (!url.is_empty()).then_some(url);
-        row.webhook_secret = fresh.clone();
+        fresh = give_secret(&shared, &mut row)?;
     }
     row.seen = check(&shared, &caller, &row, &rule).await?;
     shared.state.change_alert(&row).await?;

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// The socket
 ///
 /// A WebSocket (RFC 6455), which carries JSON texts in both directions. What they are is told by `/api/v1/asyncapi.json`.
-/// 426 without an upgrade; 503 with code `too-many` where there are too many connections.
+/// 426 without an upgrade; 503 where there are too many connections.
 #[utoipa::path(tag = "socket", security(("bearer" = ["viewer"])), responses((status = 101, description = "It is open")))]
 #[get("/ws")]
 pub(crate) async fn open(

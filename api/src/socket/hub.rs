@@ -83,11 +83,6 @@ impl Hub {
         (fills.1, fills.0.iter().skip(fills.0.len() - count).cloned().collect())
     }
 
-    /// How many connections there are.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
     /// One more, unless there are so many.
     pub(super) fn connect(&self, max: usize) -> bool {
         self.connections

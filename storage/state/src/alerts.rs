@@ -6,9 +6,11 @@
 
 use sqlx::FromRow;
 use tradeflow_model::Timestamp;
+use zeroize::Zeroizing;
 
 use crate::database::State;
 use crate::error::StateError;
+use crate::seal::{KeyRing, SealError, Sealed};
 use crate::select::Select;
 
 /// An alert. Times are nanoseconds since 1970-01-01 UTC, yes and no 1 and 0.
@@ -34,8 +36,10 @@ pub struct AlertRow {
     pub mail: i64,
     /// Where a webhook is sent to.
     pub webhook_url: Option<String>,
-    /// The key of its signatures.
+    /// The key of its signatures, sealed.
     pub webhook_secret: Option<String>,
+    /// With which key; one of before that was kept is not sealed.
+    pub webhook_key: Option<String>,
     /// When it was made.
     pub created: i64,
     /// When its user changed it last.
@@ -108,6 +112,37 @@ pub struct Target {
     pub email: String,
     pub webhook_url: Option<String>,
     pub webhook_secret: Option<String>,
+    pub webhook_key: Option<String>,
+    pub alert_id: String,
+}
+
+/// What the secret of an alert's webhook is bound to.
+pub(crate) fn place(alert: &str) -> [&str; 2] {
+    ["alerts", alert]
+}
+
+impl AlertRow {
+    /// Gives its webhook a secret of its own, sealed.
+    ///
+    /// # Errors
+    /// [`SealError::NoKey`].
+    pub fn seal_secret(&mut self, keys: &KeyRing, secret: &str) -> Result<(), SealError> {
+        let Sealed { key, text } = keys.seal(&place(&self.id), secret.as_bytes())?;
+        (self.webhook_key, self.webhook_secret) = (Some(key), Some(text));
+        Ok(())
+    }
+}
+
+impl Target {
+    /// The key of the webhook's signatures, if there is a webhook.
+    ///
+    /// # Errors
+    /// When it does not open.
+    pub fn open_secret(&self, keys: &KeyRing) -> Result<Option<Zeroizing<Vec<u8>>>, SealError> {
+        let Some(text) = self.webhook_secret.clone() else { return Ok(None) };
+        let Some(key) = self.webhook_key.clone() else { return Ok(Some(Zeroizing::new(text.into_bytes()))) };
+        keys.open(&place(&self.alert_id), &Sealed { key, text }).map(Some)
+    }
 }
 
 /// Whether the user of an alert can log in, and may see its account.
@@ -122,8 +157,8 @@ const WAITING_MAX: i64 = 1000;
 
 fn all() -> Select {
     Select::from(&format!(
-        "SELECT id, user_id, name, rule, account, repeats, pause, enabled, mail, webhook_url, webhook_secret, created, changed,
-         fired, fires, seen, progress, CAST(CASE WHEN {ALLOWED} THEN 1 ELSE 0 END AS BIGINT) AS allowed FROM alerts"
+        "SELECT id, user_id, name, rule, account, repeats, pause, enabled, mail, webhook_url, webhook_secret, webhook_key, created,
+         changed, fired, fires, seen, progress, CAST(CASE WHEN {ALLOWED} THEN 1 ELSE 0 END AS BIGINT) AS allowed FROM alerts"
     ))
 }
 
@@ -143,7 +178,8 @@ impl State {
         }
         sqlx::query(
             "INSERT INTO alerts (id, user_id, name, rule, account, repeats, pause, enabled, mail, webhook_url, webhook_secret,
-             created, changed, fires, seen, progress) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, $14, $15)",
+             webhook_key, created, changed, fires, seen, progress)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, $15, $16)",
         )
         .bind(&row.id)
         .bind(&row.user_id)
@@ -156,6 +192,7 @@ impl State {
         .bind(row.mail)
         .bind(&row.webhook_url)
         .bind(&row.webhook_secret)
+        .bind(&row.webhook_key)
         .bind(row.created)
         .bind(row.changed)
         .bind(row.seen)
@@ -204,7 +241,8 @@ impl State {
     pub async fn change_alert(&self, row: &AlertRow) -> Result<(), StateError> {
         let changed = sqlx::query(
             "UPDATE alerts SET name = $3, rule = $4, account = $5, repeats = $6, pause = $7, enabled = $8, mail = $9,
-             webhook_url = $10, webhook_secret = $11, changed = $12, seen = $13, progress = $14 WHERE id = $1 AND user_id = $2",
+             webhook_url = $10, webhook_secret = $11, webhook_key = $12, changed = $13, seen = $14, progress = $15
+             WHERE id = $1 AND user_id = $2",
         )
         .bind(&row.id)
         .bind(&row.user_id)
@@ -217,6 +255,7 @@ impl State {
         .bind(row.mail)
         .bind(&row.webhook_url)
         .bind(&row.webhook_secret)
+        .bind(&row.webhook_key)
         .bind(row.changed)
         .bind(row.seen)
         .bind(&row.progress);
@@ -400,7 +439,8 @@ impl State {
     /// When the database does not answer.
     pub async fn delivery_target(&self, event: &str) -> Result<Option<Target>, StateError> {
         let target = sqlx::query_as(
-            "SELECT users.email, alerts.webhook_url, alerts.webhook_secret FROM alert_events
+            "SELECT users.email, alerts.webhook_url, alerts.webhook_secret, alerts.webhook_key, alerts.id AS alert_id
+             FROM alert_events
              JOIN alerts ON alerts.id = alert_events.alert_id JOIN users ON users.id = alert_events.user_id
              WHERE alert_events.id = $1 AND users.disabled = 0",
         );

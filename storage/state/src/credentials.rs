@@ -113,7 +113,8 @@ impl State {
     /// When the database does not answer.
     pub async fn keys_in_use(&self) -> Result<Vec<String>, StateError> {
         let found = sqlx::query(
-            "SELECT key_id FROM broker_credentials UNION SELECT key_id FROM second_factors ORDER BY 1",
+            "SELECT key_id FROM broker_credentials UNION SELECT key_id FROM second_factors
+             UNION SELECT webhook_key FROM alerts WHERE webhook_key IS NOT NULL ORDER BY 1",
         );
         let rows = found.fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
@@ -154,6 +155,24 @@ impl State {
                 "UPDATE second_factors SET key_id = $2, ciphertext = $3 WHERE user_id = $1 AND ciphertext = $4",
             );
             let update = update.bind(&user).bind(new.key).bind(new.text).bind(old.text);
+            changed += update.execute(&mut *transaction).await?.rows_affected();
+        }
+        let found = sqlx::query(
+            "SELECT id, webhook_key, webhook_secret FROM alerts
+             WHERE webhook_secret IS NOT NULL AND (webhook_key IS NULL OR webhook_key <> $1)",
+        );
+        for row in found.bind(newest).fetch_all(&mut *transaction).await? {
+            let (alert, key, text): (String, Option<String>, String) =
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let place = crate::alerts::place(&alert);
+            let new = match key {
+                Some(key) => keys.seal(&place, &keys.open(&place, &Sealed { key, text: text.clone() })?)?,
+                None => keys.seal(&place, text.as_bytes())?,
+            };
+            let update = sqlx::query(
+                "UPDATE alerts SET webhook_key = $2, webhook_secret = $3 WHERE id = $1 AND webhook_secret = $4",
+            );
+            let update = update.bind(&alert).bind(new.key).bind(new.text).bind(text);
             changed += update.execute(&mut *transaction).await?.rows_affected();
         }
         transaction.commit().await?;

@@ -5,7 +5,7 @@ mod kit;
 use kit::{Fixture, suite};
 use tradeflow_model::Timestamp;
 use tradeflow_state::{
-    AlertEventRow, AlertRow, DeliveryRow, Firing, NewUser, State, StateError, User, UserChange,
+    AlertEventRow, AlertRow, DeliveryRow, Firing, KeyRing, NewUser, State, StateError, User, UserChange,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -41,6 +41,7 @@ fn row(user: &User, id: &str) -> AlertRow {
         mail: 1,
         webhook_url: Some("http://example.org/".to_owned()),
         webhook_secret: Some("key".to_owned()),
+        webhook_key: None,
         created: 5,
         changed: 5,
         fired: None,
@@ -195,7 +196,8 @@ async fn a_delivery_is_one_nodes_until_its_lease_ends(Fixture { state, .. }: Fix
         all.iter().map(|row| (row.status.as_str(), row.attempts, row.error.as_deref())).collect();
     assert_eq!(shown, [("sent", 1, None), ("waiting", 2, Some("why"))]);
     let target = state.delivery_target("e").await.unwrap().unwrap();
-    assert_eq!((target.email.as_str(), target.webhook_secret.as_deref()), ("ann@example.org", Some("key")));
+    let secret = target.open_secret(&KeyRing::default()).unwrap().unwrap();
+    assert_eq!((target.email.as_str(), secret.as_slice()), ("ann@example.org", &b"key"[..]));
     assert_eq!(state.alert_events_since(at(1)).await.unwrap().len(), 1);
     assert_eq!(state.trim_alert_events(at(2)).await.unwrap(), 1);
     assert!(state.deliveries_of(&["e".to_owned()]).await.unwrap().is_empty());

@@ -6,7 +6,8 @@ use kit::{Fixture, suite};
 use sqlx::Row;
 use tradeflow_model::Timestamp;
 use tradeflow_state::{
-    KeyRing, NewUser, ProviderLogin, Role, SealError, Sealed, State, StateError, User, UserChange,
+    AlertRow, KeyRing, NewUser, ProviderLogin, Role, SealError, Sealed, State, StateError, Target, User,
+    UserChange,
 };
 
 const SECOND: i64 = 1_000_000_000;
@@ -193,12 +194,21 @@ async fn secrets_are_sealed_anew_all_or_none(Fixture { state, url, .. }: Fixture
         let name = format!("n{number}");
         state.put_credential(at(1), &old, ("paper", "alpaca", &name), &name).await.unwrap();
     }
+    // Of webhooks, one as it was kept before they were sealed.
+    let of_alert = "INSERT INTO alerts (id, user_id, name, rule, repeats, pause, enabled, mail, webhook_url, webhook_secret,
+                    created, changed, fires, seen, progress) VALUES ($1, $2, '', '{}', 0, 0, 1, 0, '', 'tfw', 1, 1, 0, 0, '{}')";
+    for alert in ["sealed", "plain"] {
+        sqlx::query(of_alert).bind(alert).bind(&user.id).execute(&raw(&url).await).await.unwrap();
+    }
+    let mut sealed = state.alert(&user.id, "sealed").await.unwrap();
+    sealed.seal_secret(&old, "tfw").unwrap();
+    state.change_alert(&sealed).await.unwrap();
     let before = state.keys_in_use().await.unwrap();
     assert!(
         matches!(state.reseal(&new).await, Err(StateError::Seal(SealError::UnknownKey(id))) if id == "a")
     );
     assert_eq!(state.keys_in_use().await.unwrap(), before, "nothing is changed when one does not open");
-    assert_eq!(state.reseal(&both).await.unwrap(), 6);
+    assert_eq!(state.reseal(&both).await.unwrap(), 8);
     assert_eq!(state.reseal(&both).await.unwrap(), 0);
     assert_eq!(state.keys_in_use().await.unwrap(), ["b"]);
     for number in 0..5 {
@@ -206,6 +216,20 @@ async fn secrets_are_sealed_anew_all_or_none(Fixture { state, url, .. }: Fixture
         assert_eq!(*state.open_credential(&new, ("paper", "alpaca", &name)).await.unwrap(), name);
     }
     assert!(state.spend_code(at(59), &new, &user, "287082").await.unwrap());
+    for alert in ["sealed", "plain"] {
+        let AlertRow { webhook_key, webhook_secret, .. } = state.alert(&user.id, alert).await.unwrap();
+        assert!(webhook_key.as_deref() == Some("b") && !webhook_secret.as_ref().unwrap().contains("tfw"));
+        let target = Target {
+            alert_id: alert.to_owned(),
+            email: String::new(),
+            webhook_url: None,
+            webhook_secret,
+            webhook_key,
+        };
+        assert_eq!(target.open_secret(&new).unwrap().unwrap().as_slice(), b"tfw");
+        let swapped = Target { alert_id: "other".to_owned(), ..target };
+        assert!(matches!(swapped.open_secret(&new), Err(SealError::Broken)));
+    }
 }
 
 async fn credentials_are_bounded(Fixture { state, .. }: Fixture) {
