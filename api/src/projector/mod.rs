@@ -138,6 +138,9 @@ impl Work {
                 match event {
                     GroupEvent::Assigned(partitions) => {
                         for (topic, partition) in self.read.of(&partitions) {
+                            if stop.load(Ordering::Relaxed) {
+                                return Ok(());
+                            }
                             let from = self.read.begin(reader.as_mut(), &topic, partition)?;
                             places.insert((topic, partition), from);
                         }

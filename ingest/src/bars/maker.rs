@@ -136,6 +136,10 @@ impl Maker {
             match event {
                 GroupEvent::Assigned(partitions) => {
                     for partition in partitions {
+                        // Each takes its time on Kafka, and the end of a node waits for it.
+                        if self.stop.is_cancelled() {
+                            return Ok(());
+                        }
                         if let Some(mine) = self.recover(partition)? {
                             for (topic, place) in
                                 [(&self.topics.trades, &mine.trades), (&self.topics.quotes, &mine.quotes)]
@@ -182,17 +186,14 @@ impl Maker {
         };
         let mut last_at: Vec<Option<u64>> = vec![None; series.len()];
         let bars_start = start(&self.topics.bars)?;
-        let end = self.bus.bounds(&self.topics.bars, partition)?.end;
-        let mut at = bars_start;
         let topic = self.topics.bars.clone();
-        let mut reader = self.bus.reader(&[Position { topic, partition, offset: at }])?;
-        while at < end {
-            let records = reader.poll(POLL_RECORDS, QUIET)?;
+        let mut scan = self.bus.scan(&Position { topic, partition, offset: bars_start })?;
+        loop {
+            let records = scan.next(POLL_RECORDS)?;
             if records.is_empty() {
                 break;
             }
             for stored in records {
-                at = stored.offset + 1;
                 // Others' bars, and what can't be read, say nothing about our place.
                 let Ok(record) = BarsRecord::decode(stored.value.as_deref().unwrap_or_default()) else {
                     continue;

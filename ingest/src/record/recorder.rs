@@ -130,6 +130,10 @@ impl Worker {
         match event {
             GroupEvent::Assigned(partitions) => {
                 for partition in partitions {
+                    // Each takes its time on Kafka, and the end of a node waits for it.
+                    if self.stop.is_cancelled() {
+                        return Ok(());
+                    }
                     let bus = self.bus.as_ref();
                     let lane =
                         Lane::open(&self.config, bus, &self.catalog, kind, topic, partition, &self.status)?;
