@@ -93,17 +93,23 @@ macro_rules! fixture {
 
 conformance!(fixture!());
 
+/// A producer that takes the name of the first one of a claim of partition 0.
+fn first_producer(fixture: &KafkaFixture, topic: &Topic) -> BaseProducer {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &fixture.config.brokers)
+        .set("transactional.id", format!("tradeflow-{topic}-0-0"))
+        .create()
+        .expect("a producer");
+    producer.init_transactions(PATIENCE).expect("the name is its own");
+    producer
+}
+
 /// What is not committed is never read: neither what was taken back, nor what is under way, which the next claim ends.
 #[test]
 fn what_is_not_committed_is_never_read() {
     let fixture = fixture!();
     let (journal, bus) = (log(&fixture, "uncommitted", 1), fixture.bus());
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", &fixture.config.brokers)
-        .set("transactional.id", format!("tradeflow-{journal}-0-0"))
-        .create()
-        .expect("a producer");
-    producer.init_transactions(PATIENCE).expect("a transactional producer");
+    let producer = first_producer(&fixture, &journal);
     let send = |n: &str| {
         let record = BaseRecord::to(journal.as_str()).key("k").payload(n).partition(0);
         producer.send(record).expect("sent");

@@ -4,6 +4,7 @@ use sqlx::{FromRow, Row};
 use tradeflow_model::Timestamp;
 use zeroize::Zeroizing;
 
+use crate::alerts;
 use crate::database::State;
 use crate::error::StateError;
 use crate::seal::{KeyRing, SealError, Sealed};
@@ -164,11 +165,8 @@ impl State {
         for row in found.bind(newest).fetch_all(&mut *transaction).await? {
             let (alert, key, text): (String, Option<String>, String) =
                 (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            let place = crate::alerts::place(&alert);
-            let new = match key {
-                Some(key) => keys.seal(&place, &keys.open(&place, &Sealed { key, text: text.clone() })?)?,
-                None => keys.seal(&place, text.as_bytes())?,
-            };
+            let secret = alerts::open_secret(keys, &alert, key, text.clone())?;
+            let new = keys.seal(&alerts::place(&alert), &secret)?;
             let update = sqlx::query(
                 "UPDATE alerts SET webhook_key = $2, webhook_secret = $3 WHERE id = $1 AND webhook_secret = $4",
             );

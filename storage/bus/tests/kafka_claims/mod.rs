@@ -3,12 +3,10 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, Producer};
 use tradeflow_bus::{BusError, Durability, Exclusive, Topic};
 
 use super::conformance::{Fixture, all, log, numbered, numbers, until};
-use super::{KafkaFixture, PATIENCE};
+use super::{KafkaFixture, PATIENCE, first_producer};
 
 fn is_fenced(claim: &mut Box<dyn Exclusive>, topic: &Topic, partition: u32) -> bool {
     match claim.append(vec![numbered(topic, partition, 666)]).wait() {
@@ -29,12 +27,7 @@ fn who_lost_the_first_producer_writes_nothing() {
     let (journal, bus) = (log(&fixture, "halved", 1), fixture.bus());
     for n in 0..10 {
         let mut claim = bus.claim(&journal, 0, Durability::Process).expect("claimed");
-        let other: BaseProducer = ClientConfig::new()
-            .set("bootstrap.servers", &fixture.config.brokers)
-            .set("transactional.id", format!("tradeflow-{journal}-0-0"))
-            .create()
-            .expect("a producer");
-        other.init_transactions(PATIENCE).expect("the first is another's");
+        let _other = first_producer(&fixture, &journal);
         assert!(is_fenced(&mut claim, &journal, 0), "claim {n}");
     }
     assert!(all(&bus, &journal, 0, PATIENCE).is_empty());
