@@ -1,10 +1,10 @@
 //! The actix actor around a cell: a bounded mailbox in, the journal and outputs to the bus.
 //!
-//! A turn takes all that waits, so that under load entries grow longer instead of more numerous. It is handled, and its
-//! entry is written with what came of it in one append; until that is on the bus nobody learns of it, and if it can't be
-//! written the cell is thrown away and made again from the journal. While one append is under way the next may be
-//! handed over, so that it goes with the bus's next group. Meanwhile the mailbox goes on filling; when too much waits, it
-//! is not emptied any more, and the reader of the bus waits in turn.
+//! A turn takes all that waits, so that under load turns grow longer instead of more numerous. It is handled, and if
+//! anything came of it, an entry is written with it, in one append; until that is on the bus nobody learns of it, and if it
+//! can't be written the cell is thrown away and made again from the journal. What nothing came of is owed to the journal for
+//! a while. While one append is under way the next may be handed over, so that it goes with the bus's next group. Meanwhile
+//! the mailbox goes on filling; when too much waits, it is not emptied any more, and the reader of the bus waits in turn.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,6 +62,8 @@ pub(crate) type Writer = Arc<Mutex<Box<dyn Exclusive>>>;
 
 /// Appends of a cell that are under way, at most.
 const FLIGHTS_MAX: usize = 2;
+/// How long the inputs of quiet turns are owed to the journal, about: then they stand in an entry of their own.
+const OWED_FOR_NS: i64 = 250_000_000;
 /// How often what people see of a cell is made anew, at most: when prices move, and when its orders change.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 const SHOW_TRADES_EVERY: Duration = Duration::from_millis(10);
@@ -111,13 +113,15 @@ pub(crate) struct CellShell {
     /// The appends under way, in their order, and how many there were.
     flights: VecDeque<Flight>,
     flown: u64,
+    /// Since when the cell has owed something to its journal.
+    owed_since: Option<Timestamp>,
     /// A checkpoint or a snapshot is being written.
     snapshots: bool,
     /// Told itself to take what it was sent.
     gathering: bool,
     /// When the last snapshot was taken.
     snapshot_at: Timestamp,
-    /// When it was last shown, and the entries and records that it had then.
+    /// When it was last shown, and the inputs and records that it had then.
     shown: Option<(Instant, u64, u64)>,
     closing: Option<Close>,
 }
@@ -132,8 +136,8 @@ struct Flight {
 /// What an append is of.
 struct Writing {
     turn: Option<Done>,
-    /// The topics of its records.
-    kinds: Vec<Kind>,
+    /// Whether it begins with an entry of the journal.
+    entry: bool,
     started: Instant,
 }
 
@@ -144,14 +148,6 @@ struct Done {
     received: Option<Timestamp>,
     /// What people are shown then.
     view: Option<CellView>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Orders,
-    Fills,
-    Journal,
-    Other,
 }
 
 impl CellShell {
@@ -166,6 +162,7 @@ impl CellShell {
             answers: Vec::new(),
             flights: VecDeque::new(),
             flown: 0,
+            owed_since: None,
             snapshots: false,
             gathering: false,
             snapshot_at,
@@ -179,37 +176,74 @@ impl CellShell {
         while !self.snapshots && self.flights.len() < FLIGHTS_MAX {
             let Some(host) = &mut self.host else { return };
             // A snapshot is not put off for ever by a market that never rests.
-            let next = if snapshot_due(host, &self.shared, self.snapshot_at) { None } else { host.take() };
-            if next.is_none() && self.answers.is_empty() {
-                return self.rest(ctx);
-            }
-            let mut records = std::mem::take(&mut self.answers);
+            let due = snapshot_due(host, &self.shared, self.snapshot_at);
+            let turn = if due { None } else { host.take() };
+            let mut outputs = std::mem::take(&mut self.answers);
+            let mut answers = !outputs.is_empty();
             let mut done = None;
-            if let Some((turn, entry)) = next {
-                records.push(entry);
+            if let Some(turn) = turn {
                 match self.handle(&turn) {
-                    Ok(mut handled) => {
-                        records.append(&mut handled.handled.records);
-                        done = Some(handled);
+                    Ok(mut turn) => {
+                        answers |= !turn.handled.answers.is_empty();
+                        outputs.append(&mut turn.handled.records);
+                        done = Some(turn);
                     }
                     Err(why) => {
                         // What broke the cell stays in the journal, without its outcome.
-                        drop(self.append(records));
+                        outputs.extend(self.host.as_mut().and_then(CellHost::entry));
+                        drop(self.append(outputs));
                         return self.halt(&why);
                     }
                 }
             }
-            let kinds = records.iter().map(|record| self.kind(record)).collect();
-            let writing = Writing { turn: done, kinds, started: Instant::now() };
-            self.write(records, writing, ctx);
+            if outputs.is_empty() && !self.must_write(due) {
+                match done {
+                    Some(mut quiet) => {
+                        if self.flights.is_empty() {
+                            quiet.view = self.view();
+                        }
+                        self.tell(quiet);
+                    }
+                    None => return self.rest(ctx),
+                }
+                continue;
+            }
+            let Some(host) = &mut self.host else { return };
+            let mut entries = Vec::from_iter(host.entry());
+            self.owed_since = None;
+            if let Some(done) = &mut done {
+                done.view = self.view();
+            }
+            let writing = Writing { turn: done, entry: !entries.is_empty(), started: Instant::now() };
+            let receipt = match answers {
+                // Someone waits for them.
+                true => {
+                    entries.append(&mut outputs);
+                    self.append(entries)
+                }
+                false => self.with_writer(|writer| writer.journal(entries, outputs)),
+            };
+            self.fly(receipt, writing, ctx);
         }
+    }
+
+    /// Whether what is owed to the journal must be written although nothing came of it.
+    fn must_write(&mut self, snapshot_due: bool) -> bool {
+        let Some(host) = &self.host else { return false };
+        if !host.owes() {
+            return false;
+        }
+        let now = self.shared.clock.now();
+        let since = *self.owed_since.get_or_insert(now);
+        let closes = self.closing.is_some() && host.is_idle();
+        closes || snapshot_due || host.owes_much() || now.as_nanos() - since.as_nanos() >= OWED_FOR_NS
     }
 
     /// Handles a turn, or says what broke the cell.
     fn handle(&mut self, turn: &Turn) -> Result<Done, String> {
         let Some(host) = &mut self.host else { return Err("it is halted".to_owned()) };
         match catch_unwind(AssertUnwindSafe(|| host.handle(turn))) {
-            Ok(Ok(handled)) => Ok(Done { handled, received: turn.received(), view: self.view() }),
+            Ok(Ok(handled)) => Ok(Done { handled, received: turn.received(), view: None }),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("it panicked outside of its strategies; the panic's text is in the log".to_owned()),
         }
@@ -218,7 +252,7 @@ impl CellShell {
     /// The cell as people see it, if it is time to show it anew.
     fn view(&mut self) -> Option<CellView> {
         let host = self.host.as_ref()?;
-        let (handled, records) = (host.seq(), host.records());
+        let (handled, records) = (host.cell().paper().counters().inputs, host.records());
         let due = self.shown.is_none_or(|(at, before, told)| {
             let every = if told == records { SHOW_EVERY } else { SHOW_TRADES_EVERY };
             before != handled && at.elapsed() >= every
@@ -229,25 +263,19 @@ impl CellShell {
         })
     }
 
-    fn kind(&self, record: &NewRecord) -> Kind {
-        let topics = self.shared.topics();
-        match &record.topic {
-            topic if *topic == topics.orders => Kind::Orders,
-            topic if *topic == topics.fills => Kind::Fills,
-            topic if *topic == topics.journal => Kind::Journal,
-            _ => Kind::Other,
-        }
+    fn append(&self, records: Vec<NewRecord>) -> Receipt {
+        self.with_writer(|writer| writer.append(records))
     }
 
-    fn append(&self, records: Vec<NewRecord>) -> Receipt {
+    fn with_writer(&self, write: impl FnOnce(&mut dyn Exclusive) -> Receipt) -> Receipt {
         match self.writer.lock() {
-            Ok(mut writer) => writer.append(records),
+            Ok(mut writer) => write(writer.as_mut()),
             Err(_) => Receipt::ready(Err(BusError::other("journal", "its writer panicked"))),
         }
     }
 
-    fn write(&mut self, records: Vec<NewRecord>, writing: Writing, ctx: &mut Context<Self>) {
-        let mut receipt = self.append(records);
+    /// Goes on when an append was made.
+    fn fly(&mut self, mut receipt: Receipt, writing: Writing, ctx: &mut Context<Self>) {
         if let Some(answer) = receipt.try_now() {
             // A refusal counts at once: nothing may be appended behind a gap.
             if answer.is_err() || self.flights.is_empty() {
@@ -278,17 +306,8 @@ impl CellShell {
             Err(error) => return self.not_written("the journal", error),
         };
         let Some(host) = &mut self.host else { return };
-        let (mut orders, mut fills, mut journal) = (None, None, None);
-        for (kind, (_, offset)) in writing.kinds.iter().zip(&written.places) {
-            match kind {
-                Kind::Orders => orders = Some(offset + 1),
-                Kind::Fills => fills = Some(offset + 1),
-                Kind::Journal => journal = Some(*offset),
-                Kind::Other => {}
-            }
-        }
-        if let Some(journal) = journal {
-            host.written(journal, orders, fills);
+        if let Some((_, offset)) = written.places.first().filter(|_| writing.entry) {
+            host.written(*offset);
         }
         self.status.note_journal(writing.started.elapsed());
         if let Some(done) = writing.turn {
@@ -373,7 +392,7 @@ impl CellShell {
             Err(error) => return self.not_written("a checkpoint", error),
         };
         let Some(host) = &mut self.host else { return };
-        host.written(offset, None, None);
+        host.written(offset);
         let snapshot = match host.snapshot() {
             Ok(snapshot) => snapshot,
             Err(error) => return self.halt(&format!("no snapshot can be taken: {error}")),

@@ -57,6 +57,8 @@ const BATCH_MAX: usize = 500;
 const ANSWERS_MAX: Duration = Duration::from_secs(10);
 /// For so long it waits for records.
 const POLL: Duration = Duration::from_millis(50);
+/// How long a read gathers what comes.
+const GATHER: Duration = Duration::from_millis(20);
 /// For so long it waits after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -131,7 +133,7 @@ impl Work {
     /// Follows the partitions that fall to it until it is to stop, or something fails.
     fn follow(&self, stop: &AtomicBool) -> Result<(), ProjectError> {
         let mut membership = self.read.bus.join(&self.group, &self.read.topics[0])?;
-        let mut reader = self.read.bus.reader(&[])?;
+        let mut reader = self.read.bus.gathering_reader(&[], GATHER)?;
         let mut places = Places::new();
         while !stop.load(Ordering::Relaxed) {
             for event in membership.poll(Duration::ZERO)? {

@@ -66,7 +66,7 @@ pub struct Report {
     pub due_to_received: Percentiles,
     /// Microseconds by which the sender itself was late: part of the above that is not ours.
     pub sender_late: Percentiles,
-    /// Microseconds from receipt of a tick until its cell had journaled and handled it, by ticks. Of ticks that were
+    /// Microseconds from receipt of a tick until its cell had handled it and journaled what came of it, by ticks. Of ticks that were
     /// taken together the oldest counts for all.
     pub decision: Percentiles,
     /// Of an append to the journal, from the call to its acknowledgement.

@@ -106,7 +106,7 @@ struct UnderLoad {
     /// Seconds, the first ones included that are not measured.
     #[arg(long)]
     seconds: Option<f64>,
-    /// Seconds at the beginning that are not measured: a fifth, five at most; a minute more on Kafka, whose broker compiles
+    /// Seconds at the beginning that are not measured: a fifth, five at most; two minutes more on Kafka, whose broker compiles
     /// its code while it runs.
     #[arg(long)]
     warm_up: Option<f64>,
@@ -132,7 +132,7 @@ const LATENCY: (u64, usize, f64) = (20_000, 100, 20.0);
 const THROUGHPUT: (u64, usize, f64) = (200_000, 10, 20.0);
 const MEMORY: (u64, usize, f64) = (20_000, 100, 60.0);
 /// How long a broker is warmed up.
-const KAFKA_WARM_UP: f64 = 60.0;
+const KAFKA_WARM_UP: f64 = 120.0;
 
 impl UnderLoad {
     fn run(&self, (rate, symbols, seconds): (u64, usize, f64)) -> anyhow::Result<load::Report> {

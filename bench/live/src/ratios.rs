@@ -135,7 +135,7 @@ pub fn run(turns: usize) -> anyhow::Result<Report> {
     let mut entry = || {
         offset += 1;
         host.offer(Pending::Market(Arc::new(tradeflow_live::Chunk { offset, ..chunk.clone() })));
-        host.take().map(|(_, record)| record).ok_or_else(|| anyhow::anyhow!("a chunk waits"))
+        host.take().and_then(|_| host.entry()).ok_or_else(|| anyhow::anyhow!("a chunk waits"))
     };
     let entry_bytes = bytes(&entry()?);
 

@@ -23,6 +23,8 @@ use crate::clock::Clock;
 const POLL_RECORDS: usize = 1_024;
 /// How long a poll waits for ticks: bars are closed by the clock this much after their grace at most.
 const POLL_WAIT: Duration = Duration::from_millis(20);
+/// How long a read gathers what comes; a bar is so much later.
+const GATHER: Duration = Duration::from_millis(5);
 /// How often places are committed. Older ones only mean that more is read again after a restart.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// Wait before the next try after an error of the bus.
@@ -102,7 +104,7 @@ impl Maker {
 
     fn session(&self) -> Result<(), BusError> {
         let mut membership = self.bus.join(&self.config.group, &self.topics.trades)?;
-        let mut reader = self.bus.reader(&[])?;
+        let mut reader = self.bus.gathering_reader(&[], GATHER)?;
         let mut owned: BTreeMap<u32, Owned> = BTreeMap::new();
         let mut committed = Instant::now();
         while !self.stop.is_cancelled() {

@@ -21,6 +21,8 @@ use crate::clock::Clock;
 const POLL_RECORDS: usize = 1_024;
 /// How long a poll waits.
 const POLL_WAIT: Duration = Duration::from_millis(50);
+/// How long a read gathers what comes: nobody waits for a file.
+const GATHER: Duration = Duration::from_millis(50);
 /// Wait before the next try after an error.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// How often the lag is measured.
@@ -84,7 +86,7 @@ impl Worker {
         for kind in Kind::ALL {
             members.push((kind, self.bus.join(&self.config.group, kind.topic(&self.topics))?));
         }
-        let mut reader = self.bus.reader(&[])?;
+        let mut reader = self.bus.gathering_reader(&[], GATHER)?;
         let mut lanes = Lanes::new();
         let [mut flushed, mut measured, mut folded, mut purged] = [Instant::now(); 4];
         while !self.stop.is_cancelled() {

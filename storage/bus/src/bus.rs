@@ -96,6 +96,15 @@ pub trait Bus: Send + Sync + 'static {
     /// [`BusError::NoTopic`].
     fn reader(&self, from: &[Position]) -> Result<Box<dyn Reader>, BusError>;
 
+    /// As [`Self::reader`], for much that comes in small pieces: where reading is a trip to a server, each waits up to
+    /// `gather` for more, so that there are fewer of them.
+    ///
+    /// # Errors
+    /// As [`Self::reader`].
+    fn gathering_reader(&self, from: &[Position], _gather: Duration) -> Result<Box<dyn Reader>, BusError> {
+        self.reader(from)
+    }
+
     /// Reads a partition from a place on to its end as it is now. What comes before the first record that is kept is
     /// passed over.
     ///
@@ -106,6 +115,16 @@ pub trait Bus: Send + Sync + 'static {
         let place = Position { offset: from.offset.max(bounds.start), ..from.clone() };
         let reader = self.reader(std::slice::from_ref(&place))?;
         Ok(Box::new(Contiguous { reader, place, end: bounds.end }))
+    }
+
+    /// For whoever has claimed a partition: entries from a place on that claims before have journaled
+    /// ([`Exclusive::journal`]) and that readers may not see, as what came of them is missing. Others may come between
+    /// them, which readers do see, and one that is written once more comes again.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    fn journaled(&self, _from: &Position) -> Result<Box<dyn Scan>, BusError> {
+        Ok(Box::new(Nothing))
     }
 
     /// The last record of a key of a table.
@@ -180,6 +199,15 @@ pub trait Scan: Send {
     fn next(&mut self, max: usize) -> Result<Vec<Stored>, BusError>;
 }
 
+/// Of a bus that writes entries with what came of them.
+struct Nothing;
+
+impl Scan for Nothing {
+    fn next(&mut self, _max: usize) -> Result<Vec<Stored>, BusError> {
+        Ok(Vec::new())
+    }
+}
+
 /// A scan of a bus whose offsets have no gaps. (Kafka's have, where transactions end, so it has one of its own.)
 struct Contiguous {
     reader: Box<dyn Reader>,
@@ -216,6 +244,15 @@ pub trait Exclusive: Send {
     /// receipt of the last has resolved: they are written in this order, and when a receipt that was not there at once
     /// resolves to a failure, whatever was appended after it is not written either, or not without it.
     fn append(&mut self, records: Vec<NewRecord>) -> Receipt;
+
+    /// Writes records to the claimed partition and what came of them to others, in one order with [`Self::append`], but
+    /// the receipt may come as soon as `entries` are durable; their places come first in it, those of `outputs` may be
+    /// missing. If the claim ends before all is there, readers see nothing of either, but [`Bus::journaled`] shows the
+    /// entries to whoever claims the partition next, so that he can write them once more, with what came of them.
+    fn journal(&mut self, mut entries: Vec<NewRecord>, mut outputs: Vec<NewRecord>) -> Receipt {
+        entries.append(&mut outputs);
+        self.append(entries)
+    }
 }
 
 /// A member of a group.

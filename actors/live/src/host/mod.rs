@@ -8,8 +8,11 @@
 //! | `recover.rs` | a host from snapshot and journal |
 //!
 //! A driver (the actix shell, the simulation, a test) does, again and again: offer what came; take a turn and handle it;
-//! have its entry and all that came of it written in one append, which is on the bus whole or not at all; and only when
-//! it is there, tell anyone. A driver whose append fails throws the host away: it has seen what is in no journal.
+//! if anything came of it, have its entry written, with all that came of it, and only when it is there, tell anyone. A turn
+//! that nothing came of is quiet: its inputs are **owed** to the journal and stand in the next entry, before those of the
+//! turn that made it necessary, or in one of their own after a while. Nobody knows of a quiet turn, so that none is missed
+//! if the process dies before: its inputs are read from the bus again. A driver whose append fails throws the host away: it
+//! has seen what is in no journal.
 
 mod questions;
 mod recover;
@@ -36,7 +39,7 @@ use crate::outputs::Outputs;
 use crate::session::SessionPlan;
 use crate::warm_up::events_of;
 
-/// What waits to be journaled and handled.
+/// What waits to be handled and journaled.
 #[derive(Debug, Clone)]
 pub enum Pending {
     /// Market data.
@@ -129,17 +132,21 @@ pub struct CellHost {
     pending_rows: usize,
     /// Behind what is pending: what was offered already is not taken again.
     offered: Places,
-    /// Behind what was handled.
+    /// Behind what was taken.
     places: Places,
+    /// Inputs taken that are in no entry yet.
+    owed: Vec<Input>,
+    /// The rows of market data in them.
+    owed_rows: usize,
     /// Market events that the last snapshot holds.
     snapshot_events: u64,
-    /// Number of the last entry handled.
+    /// Number of the last entry.
     seq: u64,
-    /// The offset of the journal behind the last entry handled.
+    /// The offset of the journal behind the last entry.
     journal_next: u64,
     /// Number of the last output made.
     outputs: u64,
-    /// Offsets of the orders and fills topics behind the last outputs known to be there.
+    /// Offsets of the orders and fills topics behind which the outputs of the session lie.
     outputs_from: (u64, u64),
     /// Ids of the strategies, by index.
     strategies: Vec<String>,
@@ -152,6 +159,8 @@ impl CellHost {
     pub const ENTRY_ROWS_MAX: usize = 16_384;
     /// Rows that wait, at most: then the driver must not offer more.
     pub const PENDING_ROWS_MAX: usize = 65_536;
+    /// Inputs in one entry, where market data of several partitions takes turns.
+    const OWED_MAX: usize = 1024;
     /// Commands whose ids are remembered.
     const RECENT_MAX: usize = 1024;
 
@@ -179,6 +188,8 @@ impl CellHost {
             pending_rows: 0,
             offered: places.clone(),
             places,
+            owed: Vec::new(),
+            owed_rows: 0,
             snapshot_events: 0,
             seq: 0,
             journal_next,
@@ -217,6 +228,11 @@ impl CellHost {
     /// Entries handled.
     pub fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// The offset of the journal behind the last entry.
+    pub(crate) fn journal_next(&self) -> u64 {
+        self.journal_next
     }
 
     /// How many records of its orders and fills there are.
@@ -309,51 +325,69 @@ impl CellHost {
         self.offered.commands = self.offered.commands.max(source.offset + 1);
     }
 
-    /// The entry of the turn that was handled is at this offset of the journal, its outputs before these of their topics.
-    pub fn written(&mut self, journal: u64, orders_next: Option<u64>, fills_next: Option<u64>) {
+    /// The entry of the turn that was handled is at this offset of the journal.
+    pub fn written(&mut self, journal: u64) {
         self.journal_next = journal + 1;
-        let (orders, fills) = self.outputs_from;
-        self.outputs_from = (orders.max(orders_next.unwrap_or(0)), fills.max(fills_next.unwrap_or(0)));
     }
 
-    /// Begins a new session in the state of the last one: reads on from the end of the bus as it is now. Strategies are
-    /// to be started anew.
-    pub fn begin_at(&mut self, places: Places) {
+    /// Begins a new session in the state of the last one, or in its first: reads on from the end of the bus as it is now,
+    /// and puts out behind these offsets of orders and fills. Strategies are to be started anew.
+    pub fn begin_at(&mut self, places: Places, outputs_from: (u64, u64)) {
         self.offered = places.clone();
         self.places = places;
+        self.outputs_from = outputs_from;
     }
 
-    /// Takes the next turn: its inputs, and the record of their entry.
-    pub fn take(&mut self) -> Option<(Turn, NewRecord)> {
-        let mut inputs: Vec<Input> = Vec::new();
+    /// Takes the next turn. Its inputs are owed to the journal from now on.
+    pub fn take(&mut self) -> Option<Turn> {
         let mut taken = Vec::new();
-        let mut rows = 0;
+        let (mut rows, first) = (0, self.owed.len().saturating_sub(1));
         while rows < Self::ENTRY_ROWS_MAX {
             let Some(pending) = self.pending.pop_front() else { break };
             if let Pending::Market(chunk) = &pending {
                 rows += chunk.columns.len();
             }
-            push_input(&mut inputs, &pending);
+            push_input(&mut self.owed, &pending);
             taken.push(pending);
         }
         if taken.is_empty() {
             return None;
         }
         self.pending_rows -= rows;
-        let turn = Turn { seq: self.seq + 1, inputs: taken };
-        inputs.iter().for_each(|input| self.places.pass(input));
-        let record = self.entry(turn.seq, inputs);
-        Some((turn, record))
+        self.owed_rows += rows;
+        // The last of those before may have become longer.
+        self.owed[first..].iter().for_each(|input| self.places.pass(input));
+        Some(Turn { inputs: taken })
     }
 
-    fn entry(&self, seq: u64, inputs: Vec<Input>) -> NewRecord {
-        let entry = Entry {
-            v: Entry::VERSION,
-            account: self.account().to_owned(),
-            session: self.plan.id.clone(),
-            seq,
-            inputs,
-        };
+    /// Whether inputs were taken that are in no entry.
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    /// Whether it owes as much as an entry should hold.
+    pub fn owes_much(&self) -> bool {
+        self.owed_rows >= Self::ENTRY_ROWS_MAX || self.owed.len() >= Self::OWED_MAX
+    }
+
+    /// The entry of all that is owed.
+    pub fn entry(&mut self) -> Option<NewRecord> {
+        if self.owed.is_empty() {
+            return None;
+        }
+        self.owed_rows = 0;
+        let inputs = std::mem::take(&mut self.owed);
+        Some(self.next_entry(inputs))
+    }
+
+    fn next_entry(&mut self, inputs: Vec<Input>) -> NewRecord {
+        self.seq += 1;
+        let (account, session) = (self.account().to_owned(), self.plan.id.clone());
+        self.record_of(&Entry { v: Entry::VERSION, account, session, seq: self.seq, inputs })
+    }
+
+    /// The record of an entry.
+    pub(crate) fn record_of(&self, entry: &Entry) -> NewRecord {
         let key = Bytes::copy_from_slice(self.account().as_bytes());
         NewRecord {
             topic: self.topics.journal.clone(),
@@ -364,7 +398,7 @@ impl CellHost {
         }
     }
 
-    /// Handles a turn. Nobody may learn what came of it before it is written, with the entry.
+    /// Handles a turn. Nobody may learn what came of it before it is written, with its entry.
     ///
     /// # Errors
     /// A broken invariant: the cell must not be used any more.
@@ -378,7 +412,6 @@ impl CellHost {
                 handled.answers.push((id, answer));
             }
         }
-        self.seq = turn.seq;
         let output = self.cell.paper_mut().take_output();
         handled.events = self.cell.events() - before;
         handled.fills = output.fills.len() as u64;
@@ -455,11 +488,10 @@ impl CellHost {
         }
     }
 
-    /// The entry that holds a checkpoint; it takes the next number.
+    /// The entry that holds a checkpoint, when nothing is owed.
     pub fn checkpoint_entry(&mut self, end: bool) -> NewRecord {
-        let record = self.entry(self.seq + 1, vec![Input::Checkpoint(Box::new(self.checkpoint(end)))]);
-        self.seq += 1;
-        record
+        let checkpoint = Box::new(self.checkpoint(end));
+        self.next_entry(vec![Input::Checkpoint(checkpoint)])
     }
 
     /// The entry with this number, read from the journal, is dealt with.
@@ -473,10 +505,9 @@ impl CellHost {
     }
 }
 
-/// Inputs that are journaled together.
+/// Inputs that are handled together.
 #[derive(Debug)]
 pub struct Turn {
-    seq: u64,
     inputs: Vec<Pending>,
 }
 
@@ -491,8 +522,8 @@ impl Turn {
     }
 
     /// Inputs of an entry that was read back.
-    pub(crate) fn of(seq: u64, inputs: Vec<Pending>) -> Self {
-        Self { seq, inputs }
+    pub(crate) fn of(inputs: Vec<Pending>) -> Self {
+        Self { inputs }
     }
 }
 

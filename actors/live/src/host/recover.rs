@@ -1,13 +1,13 @@
 //! A host from snapshot and journal.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tradeflow_bus::{Bus, Topics};
+use tradeflow_bus::{Bus, Exclusive, Topics};
 
 use super::{CellHost, Snapshot};
 use crate::LiveError;
 use crate::history::History;
-use crate::journal::{Archive, Replay};
+use crate::journal::{Archive, Replay, Step};
 use crate::session::SessionPlan;
 
 /// What a cell is rebuilt from.
@@ -25,12 +25,18 @@ pub struct Sources {
     pub archive: Option<Arc<dyn Archive>>,
 }
 
-/// The cell of an account as it stood behind the last entry of its journal. What came of these entries is on the bus:
-/// it was written with them.
+/// The cell of an account as it stood behind the last entry of its journal. What came of the entries that readers see is on
+/// the bus: it was written with them. Where the last claim ended too early for that, the entries are written once more, with
+/// all that came of them, by `writer`, whose partition is the journal's.
 ///
 /// # Errors
-/// When there is no snapshot to begin with, or something of journal or market data can't be read.
-pub fn recover(sources: &Sources, plan: &Arc<SessionPlan>, index: usize) -> Result<CellHost, LiveError> {
+/// When there is no snapshot to begin with, or something of journal or market data can't be read, or written.
+pub fn recover(
+    sources: &Sources,
+    plan: &Arc<SessionPlan>,
+    index: usize,
+    writer: &Mutex<Box<dyn Exclusive>>,
+) -> Result<CellHost, LiveError> {
     let account = plan.run.cells[index].account.id.as_str();
     let snapshot = Snapshot::latest(sources.bus.as_ref(), &sources.topics, sources.partitions, account)?
         .ok_or_else(|| LiveError::Cell {
@@ -41,17 +47,44 @@ pub fn recover(sources: &Sources, plan: &Arc<SessionPlan>, index: usize) -> Resu
         CellHost::at_snapshot(plan.clone(), index, sources.topics.clone(), sources.partitions, &snapshot)?;
     let mut replay = Replay::new(sources, host, snapshot.journal_next)?;
     while let Some(step) = replay.step()? {
-        if let Some((written, ours)) = step.checkpoint
-            && written != ours
-        {
-            return Err(LiveError::Cell {
-                account: account.to_owned(),
-                why: format!(
-                    "its journal says that it stood at {written:?}, but the same inputs lead to {ours:?}: the program is \
-                     another one, or a file of the data folder is damaged"
-                ),
-            });
+        check(account, &step)?;
+    }
+    replay.go_on_with_journaled()?;
+    // In one append: were only the first of them written, the others would lie before them.
+    let (mut records, mut last) = (Vec::new(), 0);
+    while let Some((offset, entry)) = replay.next_entry()? {
+        let mut step = replay.replay(offset, &entry)?;
+        check(account, &step)?;
+        last = records.len();
+        records.push(replay.host().record_of(&entry));
+        records.append(&mut step.handled.records);
+    }
+    let mut host = replay.into_host();
+    if !records.is_empty() {
+        tracing::info!(
+            account,
+            records = records.len(),
+            "what came of the last entries is written once more"
+        );
+        let receipt =
+            writer.lock().map_err(|_| LiveError::Other("a writer panicked".into()))?.append(records);
+        if let Some((_, offset)) = receipt.wait()?.places.get(last) {
+            host.written(*offset);
         }
     }
-    Ok(replay.into_host())
+    Ok(host)
+}
+
+/// The replay must stand where a checkpoint says.
+fn check(account: &str, step: &Step) -> Result<(), LiveError> {
+    let Some((written, ours)) = step.checkpoint.as_ref().filter(|(written, ours)| written != ours) else {
+        return Ok(());
+    };
+    Err(LiveError::Cell {
+        account: account.to_owned(),
+        why: format!(
+            "its journal says that it stood at {written:?}, but the same inputs lead to {ours:?}: the program is another \
+             one, or a file of the data folder is damaged"
+        ),
+    })
 }

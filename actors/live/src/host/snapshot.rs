@@ -30,7 +30,7 @@ pub struct Snapshot {
     pub journal_next: u64,
     /// The last output made.
     pub outputs: u64,
-    /// Offsets of the orders and fills topics behind which outputs of later entries lie.
+    /// Offsets of the orders and fills topics behind which the outputs of the session lie.
     pub outputs_from: (u64, u64),
     /// Where the cell reads on.
     pub places: Places,

@@ -151,6 +151,22 @@ impl JournalReader {
         KeyReader::new(bus, place, account).map(Self)
     }
 
+    /// As [`Self::new`], with the entries that readers may not see: see [`Bus::journaled`].
+    ///
+    /// # Errors
+    /// Those of the bus.
+    pub fn with_journaled(
+        bus: &Arc<dyn Bus>,
+        journal: &Topic,
+        partition: u32,
+        from: u64,
+        account: &str,
+    ) -> Result<Self, BusError> {
+        let place = Position { topic: journal.clone(), partition, offset: from };
+        let scan = bus.journaled(&place)?;
+        Ok(Self(KeyReader { scan, read: VecDeque::new(), key: account.to_owned() }))
+    }
+
     /// The next entry, with its offset.
     ///
     /// # Errors

@@ -30,10 +30,10 @@ pub(crate) fn tell_progress(
 /// A host that follows a journal.
 pub struct Replay {
     host: CellHost,
+    sources: Sources,
     journal: JournalReader,
     market: MarketReader,
     decoder: Decoder,
-    history: Arc<dyn History>,
 }
 
 /// An entry that was replayed.
@@ -58,7 +58,19 @@ impl Replay {
             JournalReader::new(&sources.bus, &sources.topics.journal, partition, from, host.account())?;
         let market = MarketReader::new(sources.bus.clone(), sources.topics.clone(), sources.archive.clone());
         let decoder = Decoder::new(host.plan(), &sources.topics);
-        Ok(Self { host, journal, market, decoder, history: sources.history.clone() })
+        Ok(Self { host, sources: sources.clone(), journal, market, decoder })
+    }
+
+    /// Goes on, when all entries that readers see are replayed, with those of them that they do not see.
+    ///
+    /// # Errors
+    /// Those of the bus.
+    pub(crate) fn go_on_with_journaled(&mut self) -> Result<(), LiveError> {
+        let Sources { bus, topics, partitions, .. } = &self.sources;
+        let partition = partition_of(self.host.account().as_bytes(), *partitions);
+        let (from, account) = (self.host.journal_next(), self.host.account());
+        self.journal = JournalReader::with_journaled(bus, &topics.journal, partition, from, account)?;
+        Ok(())
     }
 
     /// The host.
@@ -103,20 +115,29 @@ impl Replay {
     /// Those of the bus, of the cell, and an entry that does not follow the last.
     pub fn step(&mut self) -> Result<Option<Step>, LiveError> {
         let Some((offset, entry)) = self.next_entry()? else { return Ok(None) };
+        self.replay(offset, &entry).map(Some)
+    }
+
+    /// Replays an entry.
+    ///
+    /// # Errors
+    /// Those of the bus, and of the cell.
+    pub(crate) fn replay(&mut self, offset: u64, entry: &Entry) -> Result<Step, LiveError> {
         if let [Input::Checkpoint(written)] = entry.inputs.as_slice() {
             let ours = self.host.checkpoint(written.end);
             self.host.passed(entry.seq);
-            self.host.written(offset, None, None);
+            self.host.written(offset);
             let checkpoint = Some(((**written).clone(), ours));
-            return Ok(Some(Step { offset, handled: Handled::default(), checkpoint }));
+            return Ok(Step { offset, handled: Handled::default(), checkpoint });
         }
-        let inputs = self.resolve(&entry)?;
-        let handled = self.host.handle(&Turn::of(entry.seq, inputs))?;
-        self.host.written(offset, None, None);
+        let inputs = self.resolve(entry)?;
+        let handled = self.host.handle(&Turn::of(inputs))?;
+        self.host.passed(entry.seq);
+        self.host.written(offset);
         for input in &entry.inputs {
             self.host.pass(input);
         }
-        Ok(Some(Step { offset, handled, checkpoint: None }))
+        Ok(Step { offset, handled, checkpoint: None })
     }
 
     /// The inputs of an entry with the market data that it refers to.
@@ -157,7 +178,8 @@ impl Replay {
 
     fn history_rows(&mut self, reference: &HistoryRef) -> Result<Vec<Chunk>, LiveError> {
         let plan = self.host.plan().clone();
-        read_history(reference, &plan, self.history.as_ref(), &mut self.market, &self.decoder)
+        let history = self.sources.history.clone();
+        read_history(reference, &plan, history.as_ref(), &mut self.market, &self.decoder)
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn bring_up(
     let account = plan.run.cells[cell].account.id.as_str();
     let last = Snapshot::latest(sources.bus.as_ref(), topics, partitions, account)?;
     if last.as_ref().is_some_and(|snapshot| snapshot.session == plan.id) {
-        return recover(sources, plan, cell);
+        return recover(sources, plan, cell, writer);
     }
     let partition = plan.journal_partition(cell, partitions);
     let first_time = plan.accounts[cell].opened.filter(|_| last.is_none());
@@ -47,17 +47,15 @@ pub(super) fn bring_up(
         let end = sources.bus.bounds(topic.topic(topics), partition)?.end;
         places.market.insert((topic, partition), end);
     }
+    let end = |topic| sources.bus.bounds(topic, partition).map(|bounds| bounds.end);
     let mut host = match &last {
-        Some(snapshot) => {
-            let mut host = CellHost::at_snapshot(plan.clone(), cell, topics.clone(), partitions, snapshot)?;
-            host.begin_at(places);
-            host
-        }
+        Some(snapshot) => CellHost::at_snapshot(plan.clone(), cell, topics.clone(), partitions, snapshot)?,
         None => {
-            let next = sources.bus.bounds(&topics.journal, partition)?.end;
-            CellHost::new(plan.clone(), cell, topics.clone(), partitions, places, next)?
+            let next = end(&topics.journal)?;
+            CellHost::new(plan.clone(), cell, topics.clone(), partitions, places.clone(), next)?
         }
     };
+    host.begin_at(places, (end(&topics.orders)?, end(&topics.fills)?));
     let now = shared.clock.now();
     let snapshot = host.snapshot()?;
     let mut first =
@@ -78,15 +76,16 @@ pub(super) fn bring_up(
     }
     // With the opening, all or none: a node that dies in between would leave a session without strategies.
     let mut entry = None;
-    if let Some((turn, record)) = host.take() {
+    if let Some(turn) = host.take() {
+        let handled = host.handle(&turn)?;
         entry = Some(first.len());
-        first.push(record);
-        first.extend(host.handle(&turn)?.records);
+        first.extend(host.entry());
+        first.extend(handled.records);
     }
     let receipt = writer.lock().map_err(|_| LiveError::Other("a writer panicked".into()))?.append(first);
     let written = receipt.wait()?;
     if let Some((_, offset)) = entry.and_then(|entry| written.places.get(entry)) {
-        host.written(*offset, None, None);
+        host.written(*offset);
     }
     Ok(host)
 }

@@ -76,6 +76,8 @@ pub(crate) struct BusReader {
 impl BusReader {
     /// Records taken at a time.
     const POLL_MAX: usize = 1024;
+    /// How long a read waits for more: it is answered for each record otherwise, and a busy market has thousands a second.
+    const GATHER: Duration = Duration::from_millis(5);
     /// Records held until they are handed on in order.
     const HELD_MAX: usize = 4096;
 
@@ -88,7 +90,7 @@ impl BusReader {
         let sources = &shared.sources;
         Ok(Self {
             decoder: Decoder::new(&plan, &sources.topics),
-            reader: sources.bus.reader(&[])?,
+            reader: sources.bus.gathering_reader(&[], Self::GATHER)?,
             poison: SetAside::new(sources.bus.clone(), sources.topics.dead_letters.clone()),
             merge: Merge::default(),
             plan,

@@ -203,7 +203,7 @@ impl CellStatus {
         self.halted.lock().ok().and_then(|why| why.clone())
     }
 
-    /// From receipt of a tick until its cell had handled and journaled it, each tick counted once; and from receipt of
+    /// From receipt of a tick until its cell had handled it and journaled what came of it, each tick counted once; and from receipt of
     /// the tick that filled an order until the fill was on the bus, each fill counted once. Of what was taken together
     /// the oldest counts for all. Since they were last taken.
     pub fn take_latencies(&self) -> (Histogram<u64>, Histogram<u64>) {

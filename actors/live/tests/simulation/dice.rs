@@ -56,6 +56,8 @@ pub struct Weather {
     pub slow_write: u64,
     pub refused: u64,
     pub lost_answer: u64,
+    /// Of entries: answered before what came of them is written.
+    pub early: u64,
     /// Of readings: the bus can't be reached; of others: only a part comes.
     pub unread: u64,
     pub part_read: u64,
@@ -110,6 +112,7 @@ impl Weather {
             burst: rate(15),
             panic: rate(20),
             gaps: dice.chance(500),
+            early: dice.weighted(&[(2, 0), (1, 100), (1, 500), (1, 1000)]),
         }
     }
 }

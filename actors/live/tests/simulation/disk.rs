@@ -13,7 +13,7 @@ use tradeflow_bus::{
     Bus, BusError, Durability, Exclusive, MemoryBus, NewRecord, Position, Receipt, Retention, Stored, Topic,
     Topics, Written,
 };
-use tradeflow_live::journal::{Archive, Entry, Input};
+use tradeflow_live::journal::Archive;
 use tradeflow_live::{Decoder, MarketTopic, SessionPlan};
 use tradeflow_model::InstrumentId;
 
@@ -42,6 +42,27 @@ struct UnderWay {
     sender: oneshot::Sender<Answer>,
 }
 
+/// Entries that were answered before what came of them was written.
+struct Open {
+    process: u64,
+    topic: Topic,
+    partition: u32,
+    inner: Inner,
+    power: bool,
+    entries: Vec<NewRecord>,
+    outputs: Vec<NewRecord>,
+}
+
+/// What a write left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Records,
+    /// And a gap behind them, as the end of a transaction does on Kafka.
+    Gap,
+    /// Records that readers do not see: entries without what came of them.
+    Unseen,
+}
+
 /// Rows of a market record, and of what; none for one that can't be read, or that no series takes.
 type Rows = Option<(InstrumentId, u64)>;
 
@@ -56,13 +77,17 @@ pub struct State {
     decoder: Decoder,
     topics: Topics,
     plan: Arc<SessionPlan>,
-    /// In their order; and whether each left a gap behind it.
-    writes: Vec<(Vec<NewRecord>, bool)>,
+    /// In their order.
+    writes: Vec<(Vec<NewRecord>, Left)>,
     /// Deletions by retention, and before how many writes each came.
     trims: Vec<(usize, Topic, u32, u64)>,
     /// So many writes survive a loss of power.
     synced: usize,
     under_way: Vec<UnderWay>,
+    /// By claim.
+    open: BTreeMap<u64, Open>,
+    /// Entries that readers do not see.
+    unseen: Vec<Stored>,
     /// Processes that live, and those of them that can't reach the bus.
     pub alive: BTreeSet<u64>,
     pub cut: BTreeSet<u64>,
@@ -79,8 +104,8 @@ pub struct State {
     holder: BTreeMap<u32, u64>,
     /// The end of each partition behind what was answered as written with power durability.
     promised: BTreeMap<(Topic, u32), u64>,
-    /// Rows of market data in the entries that were answered, by process and account.
-    journaled: BTreeMap<(u64, String), u64>,
+    /// Fills that came of entries that were answered, by process and account.
+    fills: BTreeMap<(u64, String), u64>,
     /// What must not be.
     pub violations: Vec<String>,
 }
@@ -103,6 +128,8 @@ impl Disk {
             trims: Vec::new(),
             synced: 0,
             under_way: Vec::new(),
+            open: BTreeMap::new(),
+            unseen: Vec::new(),
             alive: BTreeSet::new(),
             cut: BTreeSet::new(),
             cells_run: false,
@@ -113,7 +140,7 @@ impl Disk {
             claims: 0,
             holder: BTreeMap::new(),
             promised: BTreeMap::new(),
-            journaled: BTreeMap::new(),
+            fills: BTreeMap::new(),
             violations: Vec::new(),
         };
         Self(Arc::new(Mutex::new(state)))
@@ -133,7 +160,7 @@ impl Disk {
         let mut state = self.state();
         let bus = state.bus.clone();
         let publish = |records| bus.publish(records, Durability::Process);
-        state.write(records, false, publish).expect("it has the topics")
+        state.write(records, Left::Records, publish).expect("it has the topics")
     }
 
     /// The last records of a partition.
@@ -143,9 +170,9 @@ impl Disk {
         records(&bus, topic, partition, end.saturating_sub(count))
     }
 
-    /// Rows of market data in the entries of an account that a process was told are written.
-    pub fn journaled(&self, process: u64, account: &str) -> u64 {
-        self.state().journaled.get(&(process, account.to_owned())).copied().unwrap_or(0)
+    /// Fills of an account that a process knows to follow from what is written.
+    pub fn fills(&self, process: u64, account: &str) -> u64 {
+        self.state().fills.get(&(process, account.to_owned())).copied().unwrap_or(0)
     }
 
     /// How many writes there were.
@@ -153,14 +180,20 @@ impl Disk {
         self.state().writes.len()
     }
 
-    /// Whether any append waits for its answer.
+    /// Whether any append waits for its answer, or for what belongs to it.
     pub fn is_busy(&self) -> bool {
-        !self.state().under_way.is_empty()
+        let state = self.state();
+        !state.under_way.is_empty() || !state.open.is_empty()
     }
 
     /// Gets on with the appends that wait: writes one, or answers one. All of them when it is calm.
     pub fn go_on(&self) {
         let mut state = self.state();
+        for claim in state.open.keys().copied().collect::<Vec<_>>() {
+            if state.calm || state.dice.chance(400) {
+                state.complete(claim);
+            }
+        }
         let mut at = 0;
         let mut seen = BTreeSet::new();
         while at < state.under_way.len() {
@@ -193,7 +226,8 @@ impl Disk {
         let mut state = self.state();
         state.alive.remove(&process);
         state.cut.remove(&process);
-        let mut lost = BTreeSet::new();
+        // What was appended behind entries that readers do not see is not seen either.
+        let mut lost = state.end_open(|open| open.process == process);
         for mut under_way in std::mem::take(&mut state.under_way) {
             if under_way.process != process {
                 state.under_way.push(under_way);
@@ -221,9 +255,14 @@ impl Disk {
         state.bus = empty(&state.topics);
         state.recorded = empty(&state.topics);
         state.market.clear();
+        state.unseen.clear();
         let bus = state.bus.clone();
-        for (records, gap) in writes {
-            let again = state.write(records, gap, |records| bus.publish(records, Durability::Power));
+        for (records, left) in writes {
+            if left == Left::Unseen {
+                state.leave_unseen(records);
+                continue;
+            }
+            let again = state.write(records, left, |records| bus.publish(records, Durability::Power));
             again.expect("it was written before");
         }
         for (_, topic, partition, before) in &trims {
@@ -250,7 +289,8 @@ impl Disk {
 }
 
 impl State {
-    /// Claims a partition: the number of the claim.
+    /// Claims a partition: the number of the claim. What the one before has under way is to be ended before, with
+    /// [`Self::end_open`].
     pub fn claimed(&mut self, topic: &Topic, partition: u32) -> u64 {
         self.claims += 1;
         if *topic == self.topics.journal {
@@ -263,6 +303,97 @@ impl State {
     pub fn is_owned(&self, topic: &Topic) -> bool {
         let topics = &self.topics;
         [&topics.journal, &topics.orders, &topics.fills, &topics.replies, &topics.snapshots].contains(&topic)
+    }
+
+    /// Entries of a claim with what came of them: as an append, or answered before what came of them is written.
+    pub fn journal_of(
+        &mut self,
+        (process, claim, power): (u64, u64, bool),
+        inner: &Inner,
+        entries: Vec<NewRecord>,
+        outputs: Vec<NewRecord>,
+    ) -> Receipt {
+        let behind = self.under_way.iter().any(|other| other.claim == claim && other.records.is_some());
+        let whole = || [entries.clone(), outputs.clone()].concat();
+        let Some(first) = entries.first() else {
+            return self.append_of((process, claim, power), inner, whole());
+        };
+        let (topic, partition) = (first.topic.clone(), first.partition);
+        let early = !behind
+            && !self.calm
+            && self.unreachable(process).is_none()
+            && self.holder.get(&partition) == Some(&claim)
+            && self.dice.chance(self.weather.early);
+        if !early {
+            return self.append_of((process, claim, power), inner, whole());
+        }
+        self.complete(claim);
+        let end = self.bus.bounds(&topic, partition).expect("it is there").end;
+        let places = (end..).take(entries.len()).map(|offset| (partition, offset)).collect();
+        let answer = Ok(Written { places });
+        self.answered(process, power, &answer, &whole());
+        self.open
+            .insert(claim, Open { process, topic, partition, inner: inner.clone(), power, entries, outputs });
+        Receipt::ready(answer)
+    }
+
+    /// Writes what a claim has answered for, with what belongs to it.
+    fn complete(&mut self, claim: u64) {
+        let Some(Open { inner, power, topic, partition, entries, outputs, .. }) = self.open.remove(&claim)
+        else {
+            return;
+        };
+        let end = self.bus.bounds(&topic, partition).expect("it is there").end;
+        let written =
+            self.append(claim, &inner, [entries, outputs].concat()).expect("none has claimed it since");
+        assert_eq!(written.places.first(), Some(&(partition, end)), "the place that was promised");
+        if power {
+            self.synced = self.writes.len();
+        }
+    }
+
+    /// Claims that end: of what they have answered for, all that belongs to it is written, or readers see nothing of it.
+    /// Gives the claims of which they see nothing.
+    fn end_open(&mut self, which: impl Fn(&Open) -> bool) -> BTreeSet<u64> {
+        let mut unseen = BTreeSet::new();
+        let ending = self.open.iter().filter(|(_, open)| which(open)).map(|(claim, _)| *claim);
+        for claim in ending.collect::<Vec<_>>() {
+            if self.dice.chance(500) {
+                self.complete(claim);
+            } else if let Some(Open { power, entries, .. }) = self.open.remove(&claim) {
+                self.leave_unseen(entries);
+                unseen.insert(claim);
+                if power {
+                    self.synced = self.writes.len();
+                }
+            }
+        }
+        unseen
+    }
+
+    /// Ends what is open of a partition.
+    pub fn end_open_of(&mut self, topic: &Topic, partition: u32) {
+        self.end_open(|open| (&open.topic, open.partition) == (topic, partition));
+    }
+
+    fn leave_unseen(&mut self, entries: Vec<NewRecord>) {
+        for NewRecord { topic, partition, key, value, ts } in entries.clone() {
+            let offset = self.bus.bounds(&topic, partition).expect("it is there").end;
+            self.bus.skip(&topic, partition);
+            self.unseen.push(Stored { topic, partition, offset, key, value, ts });
+        }
+        self.writes.push((entries, Left::Unseen));
+    }
+
+    /// The records of a partition from an offset on, those included that readers do not see.
+    pub fn journaled(&self, topic: &Topic, partition: u32, from: u64) -> Vec<Stored> {
+        let unseen = |stored: &&Stored| {
+            (&stored.topic, stored.partition) == (topic, partition) && stored.offset >= from
+        };
+        let mut all = records(&self.bus, topic, partition, from);
+        all.extend(self.unseen.iter().filter(unseen).cloned());
+        all.sort_by_key(|stored| stored.offset);
+        all
     }
 
     /// An append of a claim, with whatever becomes of it.
@@ -328,7 +459,8 @@ impl State {
             return Receipt::ready(Err(fault("the write was refused")));
         }
         let bus = self.bus.clone();
-        let answer = self.write(records.clone(), false, |records| bus.publish(records, Durability::Process));
+        let answer =
+            self.write(records.clone(), Left::Records, |records| bus.publish(records, Durability::Process));
         self.answered(process, power, &answer, &records);
         Receipt::ready(answer)
     }
@@ -342,13 +474,15 @@ impl State {
     }
 
     fn append(&mut self, claim: u64, inner: &Inner, records: Vec<NewRecord>) -> Answer {
+        self.complete(claim);
+        let left = if self.weather.gaps { Left::Gap } else { Left::Records };
         let mut inner = inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let owned: Vec<_> = records
             .iter()
             .filter(|r| self.is_owned(&r.topic))
             .map(|r| (r.topic.clone(), r.partition))
             .collect();
-        let answer = self.write(records, self.weather.gaps, |records| inner.append(records));
+        let answer = self.write(records, left, |records| inner.append(records));
         if answer.is_ok()
             && let Some((topic, partition)) =
                 owned.into_iter().find(|(_, p)| self.holder.get(p) != Some(&claim))
@@ -361,18 +495,18 @@ impl State {
     fn write(
         &mut self,
         records: Vec<NewRecord>,
-        gap: bool,
+        left: Left,
         write: impl FnOnce(Vec<NewRecord>) -> Receipt,
     ) -> Answer {
         let written = write(records.clone()).wait()?;
         for (record, (partition, offset)) in records.iter().zip(&written.places) {
             self.record(record, *partition, *offset);
         }
-        if gap {
+        if left == Left::Gap {
             let touched: BTreeSet<_> = records.iter().map(|r| (&r.topic, r.partition)).collect();
             touched.into_iter().for_each(|(topic, partition)| self.bus.skip(topic, partition));
         }
-        self.writes.push((records, gap));
+        self.writes.push((records, left));
         Ok(written)
     }
 
@@ -398,7 +532,7 @@ impl State {
         known.push(rows);
     }
 
-    /// A process is told what became of its write.
+    /// A process is told what became of its write: of the first of these records, or of all.
     fn answered(&mut self, process: u64, power: bool, answer: &Answer, records: &[NewRecord]) {
         let Ok(written) = answer else { return };
         if power {
@@ -410,23 +544,10 @@ impl State {
                 let end = self.promised.entry((record.topic.clone(), *partition)).or_default();
                 *end = (*end).max(offset + 1);
             }
-            if record.topic != self.topics.journal {
-                continue;
-            }
-            let Ok(entry) = Entry::decode(record.value.as_deref().unwrap_or_default()) else { continue };
-            let Some(cell) = self.plan.cell_of(&entry.account) else { continue };
-            let follows = &self.plan.accounts[cell].instruments;
-            let rows = entry.inputs.iter().map(|input| match input {
-                Input::Market { topic, partition, first, last } => {
-                    let known = self.market.get(&(*topic, *partition)).map_or(&[][..], |known| {
-                        known.get(*first as usize..=*last as usize).unwrap_or_default()
-                    });
-                    known.iter().flatten().filter(|(of, _)| follows.contains(of)).map(|(_, rows)| rows).sum()
-                }
-                _ => 0,
-            });
-            let rows = rows.sum::<u64>();
-            *self.journaled.entry((process, entry.account)).or_default() += rows;
+        }
+        for record in records.iter().filter(|record| record.topic == self.topics.fills) {
+            let account = String::from_utf8_lossy(&record.key).into_owned();
+            *self.fills.entry((process, account)).or_default() += 1;
         }
     }
 }

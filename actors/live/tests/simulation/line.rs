@@ -54,6 +54,11 @@ impl Bus for Line {
         self.reach()?.scan(from)
     }
 
+    fn journaled(&self, from: &Position) -> Result<Box<dyn Scan>, BusError> {
+        self.reach()?;
+        Ok(Box::new(Listed(self.disk.state().journaled(&from.topic, from.partition, from.offset))))
+    }
+
     fn latest(&self, topic: &Topic, partition: u32, key: &[u8]) -> Result<Option<Stored>, BusError> {
         self.reach()?.latest(topic, partition, key)
     }
@@ -88,6 +93,7 @@ impl Bus for Line {
         } {
             return Err(fault("the claim was refused"));
         }
+        state.end_open_of(topic, partition);
         let inner = Arc::new(Mutex::new(bus.claim(topic, partition, durability)?));
         let claim = state.claimed(topic, partition);
         let power = durability == Durability::Power;
@@ -106,6 +112,21 @@ struct LineClaim {
 impl Exclusive for LineClaim {
     fn append(&mut self, records: Vec<NewRecord>) -> Receipt {
         self.disk.state().append_of((self.process, self.claim, self.power), &self.inner, records)
+    }
+
+    fn journal(&mut self, entries: Vec<NewRecord>, outputs: Vec<NewRecord>) -> Receipt {
+        let of = (self.process, self.claim, self.power);
+        self.disk.state().journal_of(of, &self.inner, entries, outputs)
+    }
+}
+
+/// What is left of a list.
+struct Listed(Vec<Stored>);
+
+impl Scan for Listed {
+    fn next(&mut self, max: usize) -> Result<Vec<Stored>, BusError> {
+        let count = max.min(self.0.len());
+        Ok(self.0.drain(..count).collect())
     }
 }
 

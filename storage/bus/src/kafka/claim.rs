@@ -1,9 +1,14 @@
 //! The one writer of a partition: transactional producers, which Kafka fences off when another claims the partition.
 //!
-//! A claim has two **lanes**, each a producer and a thread that turns what was appended into transactions. Appends that
-//! wait while a transaction is being written go together into the next. Lanes take turns: the records of a transaction
-//! are handed over when those of the one before are delivered, and it is committed when that one is. So while one lane
-//! commits, and waits until the brokers have marked the commit, the other one writes.
+//! A claim has two **lanes**, each a producer and a thread that turns what was appended into transactions. What waits is
+//! written to the claimed partition together, and [`Exclusive::journal`] is answered when it is delivered: a broker takes
+//! it of no producer that was fenced off, and keeps it whether the transaction is committed or not. The transaction stays
+//! open for more, for a few times [`COMMIT_EVERY`] if need be; then what goes to other topics is written, and all is
+//! committed. A commit is by far the dearest, and so a few of them serve many appends. What [`Exclusive::append`] brought
+//! is committed at once.
+//!
+//! Lanes take turns: while one commits, and waits until the brokers have marked the commit, the other one writes. It
+//! begins when what the one before wrote to the claimed partition is delivered, and commits when that one has.
 //!
 //! After a failure the claim is at its end: what is appended later fails as well, so that what was written is always the
 //! first part of what was appended; the partition is to be claimed anew, and read.
@@ -33,15 +38,21 @@ const LANES: usize = 2;
 const APPENDS_MAX: usize = 1024;
 /// A transaction that is this large is closed: what waits goes into the next.
 const TRANSACTION_RECORDS_MAX: usize = 10_000;
+/// How long a transaction is kept open for more, where nobody waits for its commit.
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
 
 /// The brokers mark a commit in its partitions after they have acknowledged it. A transaction that the same producer
 /// begins before is sent away, and the client waits 20 ms until it tries again: to look whether the marks are there takes
 /// less than one.
 const COMMIT_MARKED_MAX: Duration = Duration::from_millis(15);
 
+type Sender = oneshot::Sender<Result<Written, BusError>>;
+
 struct Append {
     records: Vec<NewRecord>,
-    sender: oneshot::Sender<Result<Written, BusError>>,
+    /// Whether its sender waits for the commit, or only until what is in the claimed partition is delivered.
+    commit: bool,
+    sender: Sender,
 }
 
 /// A claimed partition.
@@ -115,8 +126,8 @@ impl Claim {
     }
 }
 
-impl Exclusive for Claim {
-    fn append(&mut self, records: Vec<NewRecord>) -> Receipt {
+impl Claim {
+    fn push(&self, records: Vec<NewRecord>, commit: bool) -> Receipt {
         if let Some(error) = self.shared.order().failed.clone() {
             return Receipt::ready(Err(error));
         }
@@ -130,9 +141,20 @@ impl Exclusive for Claim {
         let (sender, receipt) = Receipt::later();
         if let Some(appends) = &self.appends {
             // When the lanes are gone, the sender in the append is dropped, and the receipt says so.
-            let _ = appends.send(Append { records, sender });
+            let _ = appends.send(Append { records, commit, sender });
         }
         receipt
+    }
+}
+
+impl Exclusive for Claim {
+    fn append(&mut self, records: Vec<NewRecord>) -> Receipt {
+        self.push(records, true)
+    }
+
+    fn journal(&mut self, mut entries: Vec<NewRecord>, mut outputs: Vec<NewRecord>) -> Receipt {
+        entries.append(&mut outputs);
+        self.push(entries, false)
     }
 }
 
@@ -177,45 +199,61 @@ struct Lane {
     shared: Arc<Shared>,
 }
 
-/// Appends that go together.
-struct Group {
+/// Who waits, and the places of what he waits for.
+type Held = (Sender, Vec<(u32, u64)>);
+
+/// Appends that are committed together.
+struct Transaction {
     number: u64,
-    records: Vec<NewRecord>,
-    askers: Vec<(usize, oneshot::Sender<Result<Written, BusError>>)>,
+    begun: Option<Instant>,
+    /// How many records it has.
+    records: usize,
+    /// The last of them in the claimed partition.
+    last: Option<u64>,
+    /// What goes to other topics, and for whom: the index in `committed`, and that in its append.
+    outputs: Vec<NewRecord>,
+    outputs_of: Vec<Option<(usize, usize)>>,
+    /// Who waits for the commit.
+    committed: Vec<Held>,
 }
 
 impl Intake {
-    /// Waits for appends; `None` when there will be no more.
-    fn take(&mut self) -> Option<Group> {
-        let first = self.appends.recv().ok()?;
-        let mut records = first.records;
-        let mut askers = vec![(records.len(), first.sender)];
-        while records.len() < TRANSACTION_RECORDS_MAX {
-            let Ok(mut next) = self.appends.try_recv() else { break };
-            askers.push((next.records.len(), next.sender));
-            records.append(&mut next.records);
+    /// The appends that wait, at most about so many records. Waits for the first, until the deadline if there is one; none
+    /// when nothing has come, or nothing will.
+    fn take(&self, deadline: Option<Instant>, max: usize) -> Vec<Append> {
+        let first = match deadline {
+            Some(at) => self.appends.recv_timeout(at.saturating_duration_since(Instant::now())).ok(),
+            None => self.appends.recv().ok(),
+        };
+        let mut records = first.as_ref().map_or(0, |append| append.records.len());
+        let mut appends = Vec::from_iter(first);
+        while !appends.is_empty() && records < max {
+            let Ok(append) = self.appends.try_recv() else { break };
+            records += append.records.len();
+            appends.push(append);
         }
-        self.next += 1;
-        Some(Group { number: self.next - 1, records, askers })
+        appends
     }
 }
 
-impl Group {
-    fn answer(self, outcome: Result<Written, BusError>) {
-        match outcome {
-            Ok(written) => {
-                let mut places = written.places.into_iter();
-                for (count, sender) in self.askers {
-                    // A receipt may have been dropped: the write stands.
-                    let _ = sender.send(Ok(Written { places: places.by_ref().take(count).collect() }));
-                }
-            }
-            Err(error) => {
-                for (_, sender) in self.askers {
-                    let _ = sender.send(Err(error.clone()));
-                }
-            }
+impl Transaction {
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            begun: None,
+            records: 0,
+            last: None,
+            outputs: Vec::new(),
+            outputs_of: Vec::new(),
+            committed: Vec::new(),
         }
+    }
+
+    /// How many records more it may take, and until when: `None` if it is to be committed.
+    fn open(&self) -> Option<(usize, Instant)> {
+        let until = self.begun? + COMMIT_EVERY;
+        let room = TRANSACTION_RECORDS_MAX.saturating_sub(self.records);
+        (self.committed.is_empty() && room > 0 && Instant::now() < until).then_some((room, until))
     }
 }
 
@@ -239,35 +277,115 @@ impl Lane {
         }
         loop {
             let mut intake = self.shared.intake.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(group) = intake.take() else { return };
-            let failed = self.shared.order().failed.clone();
-            let produced = failed.map_or_else(|| self.produce(&group.records), Err);
-            drop(intake);
-            let outcome = match (self.shared.await_turn(group.number), produced) {
-                (None, Ok(written)) => self.commit().map(|()| written),
-                (Some(error), Ok(_)) => Err(self.give_up(error)),
-                (Some(error), Err(_)) | (None, Err(error)) => Err(error),
-            };
-            let mut last = None;
-            if let Ok(written) = &outcome {
-                for (record, (partition, offset)) in group.records.iter().zip(&written.places) {
-                    self.shared.catalog.note_commit(&record.topic, *partition, *offset);
-                }
-                let place = group.records.last().zip(written.places.last());
-                last = place.map(|(record, place)| (record.topic.clone(), place.0, place.1));
+            let appends = intake.take(None, TRANSACTION_RECORDS_MAX);
+            if appends.is_empty() {
+                return;
             }
-            self.shared.turn_over(group.number, outcome.as_ref().err());
-            group.answer(outcome);
-            if let Some((topic, partition, offset)) = last {
-                self.shared.catalog.await_mark(&topic, partition, offset, COMMIT_MARKED_MAX);
+            let mut transaction = Transaction::new(intake.next);
+            intake.next += 1;
+            let mut outcome = self.journal(&mut transaction, appends);
+            while outcome.is_ok()
+                && let Some((room, until)) = transaction.open()
+            {
+                outcome = self.journal(&mut transaction, intake.take(Some(until), room));
+            }
+            drop(intake);
+            let number = transaction.number;
+            let outcome = match (self.shared.await_turn(number), outcome) {
+                (None, Ok(())) => self.finish(&mut transaction),
+                (Some(error), Ok(())) => Err(self.give_up(error)),
+                (_, Err(error)) => Err(error),
+            };
+            self.shared.turn_over(number, outcome.as_ref().err());
+            for (sender, places) in transaction.committed {
+                // A receipt may have been dropped: the write stands.
+                let _ = sender.send(outcome.clone().map(|()| Written { places }));
+            }
+            if let (Ok(()), Some(last)) = (outcome, transaction.last) {
+                let Shared { catalog, topic, partition, .. } = &*self.shared;
+                catalog.await_mark(topic, *partition, last, COMMIT_MARKED_MAX);
             }
         }
     }
 
-    /// Writes the records in a transaction, and waits until all are delivered.
-    fn produce(&self, records: &[NewRecord]) -> Result<Written, BusError> {
-        let producer = &self.producing.producer;
-        producer.begin_transaction().map_err(|error| self.explain("begin", &error))?;
+    /// Writes what is for the claimed partition, waits until it is delivered, and answers who waits for no more.
+    fn journal(&self, transaction: &mut Transaction, appends: Vec<Append>) -> Result<(), BusError> {
+        let Shared { topic, partition, .. } = &*self.shared;
+        let mut early: Vec<Held> = Vec::new();
+        let (mut ours, mut ours_of) = (Vec::new(), Vec::new());
+        for Append { records, commit, sender } in appends {
+            transaction.records += records.len();
+            let (askers, places) = match commit {
+                true => (&mut transaction.committed, vec![(0, 0); records.len()]),
+                false => (&mut early, Vec::new()),
+            };
+            let index = askers.len();
+            askers.push((sender, places));
+            for (at, record) in records.into_iter().enumerate() {
+                let place = commit.then_some((index, at));
+                if record.topic == *topic && record.partition == *partition {
+                    ours.push(record);
+                    ours_of.push((index, place));
+                } else {
+                    transaction.outputs.push(record);
+                    transaction.outputs_of.push(place);
+                }
+            }
+        }
+        let delivered = self.begin(transaction).and_then(|()| self.deliver(&ours));
+        if let Ok(written) = &delivered {
+            for ((index, held), place) in ours_of.into_iter().zip(&written.places) {
+                match held {
+                    Some((index, at)) => transaction.committed[index].1[at] = *place,
+                    None => early[index].1.push(*place),
+                }
+                transaction.last = Some(place.1);
+            }
+        }
+        let delivered = delivered.map(drop);
+        for (sender, places) in early {
+            let _ = sender.send(delivered.clone().map(|()| Written { places }));
+        }
+        delivered
+    }
+
+    fn begin(&self, transaction: &mut Transaction) -> Result<(), BusError> {
+        if transaction.begun.is_some() {
+            return Ok(());
+        }
+        if let Some(error) = self.shared.order().failed.clone() {
+            return Err(error);
+        }
+        let begun = self.producing.producer.begin_transaction();
+        begun.map_err(|error| self.explain("begin", &error))?;
+        transaction.begun = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Writes what is for other topics, and commits.
+    fn finish(&self, transaction: &mut Transaction) -> Result<(), BusError> {
+        let Shared { catalog, topic, partition, .. } = &*self.shared;
+        let written = self.deliver(&transaction.outputs)?;
+        self.commit()?;
+        for ((record, held), place) in
+            transaction.outputs.iter().zip(&transaction.outputs_of).zip(&written.places)
+        {
+            catalog.note_commit(&record.topic, place.0, place.1);
+            if let Some((index, at)) = held {
+                transaction.committed[*index].1[*at] = *place;
+            }
+        }
+        if let Some(last) = transaction.last {
+            catalog.note_commit(topic, *partition, last);
+        }
+        Ok(())
+    }
+
+    /// Writes records in the transaction, and waits until all are delivered.
+    fn deliver(&self, records: &[NewRecord]) -> Result<Written, BusError> {
+        if records.is_empty() {
+            return Ok(Written::default());
+        }
         let (sender, receipt) = Receipt::later();
         let waiting = Arc::new(Waiting::new(records, sender));
         for (index, record) in records.iter().enumerate() {

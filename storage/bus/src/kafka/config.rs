@@ -32,8 +32,11 @@ fn default_timeout() -> Duration {
 }
 
 /// How long the publisher waits for more before it sends, in milliseconds. With none each tick of a busy market is a
-/// request of its own, and the broker's time for these is what transactions wait for: a fill took 1.7 times as long.
-const LINGER: &str = "2";
+/// request of its own, and the broker's time for these is what all others wait for.
+const LINGER: &str = "5";
+
+/// What a reader that gathers waits for at most.
+const GATHERED_BYTES: &str = "65536";
 
 /// Largest record, key and value together, in bytes: the limit of our topics and clients, and what a journal entry or a
 /// snapshot stays well below.
@@ -148,6 +151,22 @@ impl KafkaConfig {
             .set("transactional.id", id)
             .set("transaction.timeout.ms", &timeout_ms)
             .set("socket.timeout.ms", &socket_ms);
+        config
+    }
+
+    /// For [`super::reader`].
+    pub(super) fn reader(&self, gather: Duration) -> ClientConfig {
+        let mut config = self.consumer("tradeflow-reader", AtEnd::Wait);
+        if gather > Duration::ZERO {
+            for (name, value) in [
+                ("fetch.wait.max.ms", gather.as_millis().to_string()),
+                ("fetch.min.bytes", GATHERED_BYTES.to_owned()),
+            ] {
+                if !self.settings.contains_key(name) {
+                    config.set(name, value);
+                }
+            }
+        }
         config
     }
 

@@ -39,6 +39,7 @@ mod topics;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use config::KafkaConfig;
 
@@ -71,6 +72,10 @@ impl KafkaBus {
         let positions = group::Positions::new(&config, &context, &catalog);
         Ok(Self { config, context, catalog, publisher, positions })
     }
+
+    fn scan_of(&self, from: &Position, shows: scan::Shows) -> Result<Box<dyn Scan>, BusError> {
+        Ok(Box::new(scan::KafkaScan::new(&self.config, &self.context, &self.catalog, from, shows)?))
+    }
 }
 
 impl Bus for KafkaBus {
@@ -93,11 +98,21 @@ impl Bus for KafkaBus {
     }
 
     fn reader(&self, from: &[Position]) -> Result<Box<dyn Reader>, BusError> {
-        Ok(Box::new(reader::KafkaReader::new(&self.config, &self.context, &self.catalog, from)?))
+        self.gathering_reader(from, Duration::ZERO)
+    }
+
+    fn gathering_reader(&self, from: &[Position], gather: Duration) -> Result<Box<dyn Reader>, BusError> {
+        let settings = self.config.reader(gather);
+        let Self { config, context, catalog, .. } = self;
+        Ok(Box::new(reader::KafkaReader::new(&settings, config.timeout, context, catalog, from)?))
     }
 
     fn scan(&self, from: &Position) -> Result<Box<dyn Scan>, BusError> {
-        Ok(Box::new(scan::KafkaScan::new(&self.config, &self.context, &self.catalog, from)?))
+        self.scan_of(from, scan::Shows::Committed)
+    }
+
+    fn journaled(&self, from: &Position) -> Result<Box<dyn Scan>, BusError> {
+        self.scan_of(from, scan::Shows::All)
     }
 
     fn latest(&self, topic: &Topic, partition: u32, key: &[u8]) -> Result<Option<Stored>, BusError> {

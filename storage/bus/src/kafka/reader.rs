@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::TopicPartitionList;
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::Offset;
 
-use super::config::{AtEnd, KafkaConfig};
 use super::context::Context;
 use super::message::{offset_of, partition_of, stored};
 use super::topics::{Catalog, watermarks};
@@ -59,20 +59,19 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl KafkaReader {
     pub(super) fn new(
-        config: &KafkaConfig,
+        settings: &ClientConfig,
+        timeout: Duration,
         context: &Context,
         catalog: &Arc<Catalog>,
         from: &[Position],
     ) -> Result<Self, BusError> {
-        let consumer = config
-            .consumer("tradeflow-reader", AtEnd::Wait)
-            .create_with_context(context.clone())
-            .map_err(|error| context.error("read", &error))?;
+        let consumer =
+            settings.create_with_context(context.clone()).map_err(|error| context.error("read", &error))?;
         let mut reader = Self {
             consumer,
             context: context.clone(),
             catalog: Arc::clone(catalog),
-            timeout: config.timeout,
+            timeout,
             topics: Vec::new(),
             look_again: None,
         };

@@ -15,6 +15,15 @@ use super::topics::Catalog;
 use crate::bus::{Position, Scan, Stored};
 use crate::error::BusError;
 
+/// What a scan shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// What was committed.
+    Committed,
+    /// All that was ever written.
+    All,
+}
+
 /// A partition that is being read to its end.
 pub(super) struct KafkaScan {
     consumer: BaseConsumer<Context>,
@@ -30,15 +39,18 @@ impl KafkaScan {
         context: &Context,
         catalog: &Catalog,
         from: &Position,
+        shows: Shows,
     ) -> Result<Self, BusError> {
         let bounds = catalog.bounds(&from.topic, from.partition)?;
         let from = Position { offset: from.offset.max(bounds.start), ..from.clone() };
         let doing = || format!("read {}/{}", from.topic, from.partition);
-        let consumer: BaseConsumer<Context> = config
-            .consumer("tradeflow-reader", AtEnd::Tell)
-            .create_with_context(context.clone())
-            .map_err(|error| context.error(&doing(), &error))?;
-        let ended = from.offset >= bounds.end;
+        let mut settings = config.consumer("tradeflow-reader", AtEnd::Tell);
+        if shows == Shows::All {
+            settings.set("isolation.level", "read_uncommitted");
+        }
+        let consumer: BaseConsumer<Context> =
+            settings.create_with_context(context.clone()).map_err(|error| context.error(&doing(), &error))?;
+        let ended = shows == Shows::Committed && from.offset >= bounds.end;
         if !ended {
             let mut list = TopicPartitionList::with_capacity(1);
             let partition = i32::try_from(from.partition).unwrap_or(i32::MAX);

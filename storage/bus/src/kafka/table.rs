@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::config::KafkaConfig;
 use super::context::Context;
-use super::scan::KafkaScan;
+use super::scan::{KafkaScan, Shows};
 use super::topics::Catalog;
 use crate::bus::{Position, Scan, Stored};
 use crate::error::BusError;
@@ -24,7 +24,7 @@ pub(super) fn read(
     key: Option<&[u8]>,
 ) -> Result<Vec<Stored>, BusError> {
     let mut found: BTreeMap<Bytes, Stored> = BTreeMap::new();
-    let mut scan = KafkaScan::new(config, context, catalog, from)?;
+    let mut scan = KafkaScan::new(config, context, catalog, from, Shows::Committed)?;
     loop {
         let records = scan.next(TAKEN_MAX)?;
         if records.is_empty() {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tradeflow_bus::{BusError, Durability};
+use tradeflow_bus::{BusError, Durability, Position};
 
 use super::{Fixture, all, assert_no_more, log, number, numbered, numbers, publish, reader, record, take};
 
@@ -26,6 +26,65 @@ pub fn an_older_claim_is_fenced_off(fixture: impl Fixture) {
     }
     assert_eq!(numbers(&all(&bus, &journal, 1, patience)), [1, 2, 1, 2]);
     assert_eq!(numbers(&all(&bus, &orders, 0, patience)), [2, 2]);
+}
+
+/// What was journaled is there after the claim has ended, at the place that was answered: readers see it with what came of
+/// it, or the next claim is shown it alone. What was appended behind it comes behind it.
+pub fn what_was_journaled_stays(fixture: impl Fixture) {
+    let (journal, orders) = (log(&fixture, "journaled-journal", 2), log(&fixture, "journaled-orders", 1));
+    let (bus, patience) = (fixture.bus(), fixture.abilities().patience);
+    let claim = || bus.claim(&journal, 1, Durability::Process).expect("claimed");
+    let entry = |n| vec![numbered(&journal, 1, n)];
+    let output = |n| vec![numbered(&orders, 0, n)];
+
+    let mut first = claim();
+    let one = first.journal(entry(1), output(1)).wait().expect("written").places[0];
+    let two = first.append([entry(2), output(2)].concat()).wait().expect("written").places;
+    assert_eq!((one.0, two.len()), (1, 2));
+    assert!(one.1 < two[0].1);
+    // The append has brought all that was journaled before.
+    assert_eq!(numbers(&all(&bus, &journal, 1, patience)), [1, 2]);
+    assert_eq!(numbers(&all(&bus, &orders, 0, patience)), [1, 2]);
+
+    // Cut short.
+    let three = first.journal(entry(3), output(3)).wait().expect("written").places[0];
+    let four = first.journal(entry(4), output(4)).wait().expect("written").places[0];
+    let mut second = claim();
+    let error = first.journal(entry(666), output(666)).wait().expect_err("fenced off");
+    assert!(matches!(error, BusError::Fenced { .. }), "{error}");
+    let seen = numbers(&all(&bus, &journal, 1, patience));
+    assert_eq!(numbers(&all(&bus, &orders, 0, patience)), seen, "entries are seen with what came of them");
+    let from = Position { topic: journal.clone(), partition: 1, offset: two[0].1 + 1 };
+    let mut shown = Vec::new();
+    for mut scan in [bus.scan(&from).expect("a scan"), bus.journaled(&from).expect("a scan")] {
+        loop {
+            let records = scan.next(1).expect("records");
+            if records.is_empty() {
+                break;
+            }
+            shown.extend(records.iter().map(|stored| (number(stored), stored.offset)));
+        }
+    }
+    shown.sort_unstable();
+    shown.dedup();
+    assert_eq!(shown, [(3, three.1), (4, four.1)]);
+
+    // Written once more, with what follows without a wait.
+    if seen == [1, 2] {
+        let again = [entry(3), output(3), entry(4), output(4)].concat();
+        second.append(again).wait().expect("written");
+    }
+    let five: Vec<_> = (5..25).map(|n| second.journal(entry(n), output(n))).collect();
+    drop(second); // what was journaled is still written
+    let mut before = four.1;
+    for receipt in five {
+        let place = receipt.wait().expect("written").places[0];
+        assert!(place.1 > before);
+        before = place.1;
+    }
+    let whole: Vec<u64> = (1..25).collect();
+    assert_eq!(numbers(&all(&bus, &journal, 1, patience)), whole);
+    assert_eq!(numbers(&all(&bus, &orders, 0, patience)), whole);
 }
 
 /// An append is read as a whole, over several topics, and one that can't be written leaves nothing.

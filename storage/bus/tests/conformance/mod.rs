@@ -77,7 +77,7 @@ pub struct Abilities {
 macro_rules! conformance {
     ($fixture:expr) => {
         $crate::conformance!(@ $fixture;
-            claims: an_older_claim_is_fenced_off, a_claim_writes_all_or_none, a_claim_is_made_again_after_a_restart,
+            claims: an_older_claim_is_fenced_off, a_claim_writes_all_or_none, what_was_journaled_stays, a_claim_is_made_again_after_a_restart,
                 fencing_under_load_lets_through_whole_appends_of_one_writer_at_a_time,
                 a_claim_covers_its_partition_alone, a_scan_ends_where_the_last_append_ends;
             groups: positions_are_committed, a_member_gets_all_partitions, members_commit_and_come_back,

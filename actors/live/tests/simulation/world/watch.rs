@@ -19,11 +19,10 @@ impl World {
         for machine in &self.machines {
             let Some(running) = &machine.node else { continue };
             for cell in running.node.cells().values() {
-                let (handled, written) =
-                    (cell.events(), self.disk.journaled(running.process, cell.account()));
-                if handled > written {
+                let (told, written) = (cell.fills(), self.disk.fills(running.process, cell.account()));
+                if told > written {
                     return Err(Finding(format!(
-                        "I4: {} handled {handled} rows, {written} were known to be in its journal",
+                        "I4: {} tells of {told} fills, {written} were known to follow from its journal",
                         cell.account()
                     )));
                 }
