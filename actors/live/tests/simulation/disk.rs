@@ -106,6 +106,8 @@ pub struct State {
     promised: BTreeMap<(Topic, u32), u64>,
     /// Fills that came of entries that were answered, by process and account.
     fills: BTreeMap<(u64, String), u64>,
+    /// Orders and fills that were told.
+    told: Vec<NewRecord>,
     /// What must not be.
     pub violations: Vec<String>,
 }
@@ -141,6 +143,7 @@ impl Disk {
             holder: BTreeMap::new(),
             promised: BTreeMap::new(),
             fills: BTreeMap::new(),
+            told: Vec::new(),
             violations: Vec::new(),
         };
         Self(Arc::new(Mutex::new(state)))
@@ -173,6 +176,22 @@ impl Disk {
     /// Fills of an account that a process knows to follow from what is written.
     pub fn fills(&self, process: u64, account: &str) -> u64 {
         self.state().fills.get(&(process, account.to_owned())).copied().unwrap_or(0)
+    }
+
+    /// An order or fill that was told and is not there, at the end.
+    pub fn missing(&self) -> Option<String> {
+        let state = self.state();
+        let mut there = BTreeSet::new();
+        for topic in [&state.topics.orders, &state.topics.fills] {
+            for partition in 0..PARTITIONS {
+                let all = records(&state.bus, topic, partition, 0);
+                there.extend(all.into_iter().map(|stored| (stored.topic, stored.key, stored.value)));
+            }
+        }
+        let is_there =
+            |told: &&NewRecord| there.contains(&(told.topic.clone(), told.key.clone(), told.value.clone()));
+        let missing = state.told.iter().find(|told| !is_there(told))?;
+        Some(format!("{} of {:?} was told, and is not there", missing.topic, missing.key))
     }
 
     /// How many writes there were.
@@ -256,6 +275,9 @@ impl Disk {
         state.recorded = empty(&state.topics);
         state.market.clear();
         state.unseen.clear();
+        if state.plan.durability == Durability::Process {
+            state.told.clear();
+        }
         let bus = state.bus.clone();
         for (records, left) in writes {
             if left == Left::Unseen {
@@ -545,6 +567,8 @@ impl State {
                 *end = (*end).max(offset + 1);
             }
         }
+        let topics = [&self.topics.orders, &self.topics.fills];
+        self.told.extend(records.iter().filter(|record| topics.contains(&&record.topic)).cloned());
         for record in records.iter().filter(|record| record.topic == self.topics.fills) {
             let account = String::from_utf8_lossy(&record.key).into_owned();
             *self.fills.entry((process, account)).or_default() += 1;

@@ -385,7 +385,8 @@ impl World {
             self.disk.go_on();
             self.let_go_on()?;
             if self.machines[0].node.is_none() {
-                return self.watch();
+                self.watch()?;
+                return self.disk.missing().map_or(Ok(()), |what| Err(Finding(what)));
             }
         }
         Err(Finding("a node without faults does not end its session".into()))
