@@ -3,9 +3,8 @@
 //! A claim has two **lanes**, each a producer and a thread that turns what was appended into transactions. What waits is
 //! written to the claimed partition together, and [`Exclusive::journal`] is answered when it is delivered: a broker takes
 //! it of no producer that was fenced off, and keeps it whether the transaction is committed or not. The transaction stays
-//! open for more, for a few times [`COMMIT_EVERY`] if need be; then what goes to other topics is written, and all is
-//! committed. A commit is by far the dearest, and so a few of them serve many appends. What [`Exclusive::append`] brought
-//! is committed at once.
+//! open for more, for [`COMMIT_EVERY`]; then what goes to other topics is written, and all is committed. A commit is by
+//! far the dearest, and so one serves many appends. What [`Exclusive::append`] brought is committed at once.
 //!
 //! Lanes take turns: while one commits, and waits until the brokers have marked the commit, the other one writes. It
 //! begins when what the one before wrote to the claimed partition is delivered, and commits when that one has.
@@ -287,7 +286,11 @@ impl Lane {
             while outcome.is_ok()
                 && let Some((room, until)) = transaction.open()
             {
-                outcome = self.journal(&mut transaction, intake.take(Some(until), room));
+                let appends = intake.take(Some(until), room);
+                if appends.is_empty() {
+                    break;
+                }
+                outcome = self.journal(&mut transaction, appends);
             }
             drop(intake);
             let number = transaction.number;
