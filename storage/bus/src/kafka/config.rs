@@ -182,8 +182,8 @@ impl KafkaConfig {
             ("fetch.queue.backoff.ms", "2"),
             ("fetch.error.backoff.ms", "50"),
             // A fetch is answered as soon as there is a record; this is how long a partition that was just added waits
-            // for the one under way.
-            ("fetch.wait.max.ms", "50"),
+            // for the one under way, and how long it takes to learn that there is nothing more.
+            ("fetch.wait.max.ms", if matches!(at_end, AtEnd::Tell) { "5" } else { "50" }),
             ("session.timeout.ms", "10000"),
             ("heartbeat.interval.ms", "1000"),
             ("partition.assignment.strategy", "cooperative-sticky"),
