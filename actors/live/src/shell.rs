@@ -196,33 +196,28 @@ impl CellShell {
                     }
                 }
             }
-            if outputs.is_empty() && !self.must_write(due) {
-                match done {
-                    Some(mut quiet) => {
-                        if self.flights.is_empty() {
-                            quiet.view = self.view();
-                        }
-                        self.tell(quiet);
-                    }
-                    None => return self.rest(ctx),
-                }
+            let quiet = outputs.is_empty() && !self.must_write(due);
+            // What is under way may not be shown yet.
+            if let Some(done) = done.as_mut().filter(|_| !quiet || self.flights.is_empty()) {
+                done.view = self.view();
+            }
+            if quiet {
+                let Some(done) = done else { return self.rest(ctx) };
+                self.tell(done);
                 continue;
             }
             let Some(host) = &mut self.host else { return };
             let mut entries = Vec::from_iter(host.entry());
             self.owed_since = None;
-            if let Some(done) = &mut done {
-                done.view = self.view();
-            }
             let writing = Writing { turn: done, entry: !entries.is_empty(), started: Instant::now() };
-            let receipt = match answers {
-                // Someone waits for them.
-                true => {
+            let receipt = self.with_writer(|writer| {
+                // Someone waits for answers.
+                if answers {
                     entries.append(&mut outputs);
-                    self.append(entries)
+                    return writer.append(entries);
                 }
-                false => self.with_writer(|writer| writer.journal(entries, outputs)),
-            };
+                writer.journal(entries, outputs)
+            });
             self.fly(receipt, writing, ctx);
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 use tradeflow_bus::record::decode;
-use tradeflow_bus::{NewRecord, Position, Topic, partition_of};
+use tradeflow_bus::{NewRecord, Topic};
 use tradeflow_model::{Digest, DigestWriter};
 
 use crate::LiveError;
@@ -263,10 +263,9 @@ struct Outputs {
 
 impl Outputs {
     fn new(sources: &Sources, opening: &Snapshot) -> Result<Self, LiveError> {
-        let partition = partition_of(opening.account.as_bytes(), sources.partitions);
         let reader = |topic: &Topic, offset| {
-            let place = Position { topic: topic.clone(), partition, offset };
-            KeyReader::new(&sources.bus, place, &opening.account).map(|reader| (topic.clone(), reader))
+            let place = sources.place(topic, &opening.account, offset);
+            KeyReader::new(&sources.bus, &place, &opening.account).map(|reader| (topic.clone(), reader))
         };
         let (orders, fills) = opening.outputs_from;
         Ok(Self {

@@ -178,7 +178,10 @@ fn main() -> anyhow::Result<()> {
         What::Send(load) => return sender::run(load),
         What::Fill { place, from, to } => return recovery::fill(&place, from, to),
         What::Recover(place) => return recovery::recover(&place),
-        What::Latency(load) => add("latency", json!(load.run(LATENCY)?)),
+        What::Latency(load) => {
+            let name = if load.kafka.is_some() { "latency_kafka" } else { "latency" };
+            add(name, json!(load.run(LATENCY)?));
+        }
         What::Throughput(load) => add("throughput", json!(load.run(THROUGHPUT)?)),
         What::Memory(load) => add("memory", json!(load.run(MEMORY)?)),
         What::Ratios { turns } => add("ratios", json!(ratios::run(turns)?)),
@@ -212,8 +215,8 @@ fn all(
     add("latency_power", json!(power.run(LATENCY)?));
     if kafka.is_some() {
         let one = UnderLoad { kafka: kafka.clone(), partitions: Some(1), ..latency.clone() };
-        add("latency_kafka", json!(one.run(LATENCY)?));
-        add("latency_kafka_8_partitions", json!(UnderLoad { kafka, ..latency }.run(LATENCY)?));
+        add("latency_kafka_one_partition", json!(one.run(LATENCY)?));
+        add("latency_kafka", json!(UnderLoad { kafka, ..latency }.run(LATENCY)?));
     }
     add("throughput", json!(throughput.run(THROUGHPUT)?));
     let recovery = if smoke { (2_000, 1_000) } else { (1_000_000, 250_000) };

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tradeflow_bus::record::TradesRecord;
 use tradeflow_bus::{Durability, NewRecord, Stored, partition_of};
 use tradeflow_live::Decoder;
-use tradeflow_live::host::{CellHost, Pending, Places, Sources};
+use tradeflow_live::host::{CellHost, Pending, Sources};
 use tradeflow_model::market::{Aggressor, TradeColumns};
 use tradeflow_model::{InstrumentId, Price, Qty, SeriesId, Symbol, Timestamp, Trade};
 
@@ -118,7 +118,7 @@ pub fn run(turns: usize) -> anyhow::Result<Report> {
     let record_bytes = bytes(&record);
 
     let plan = Arc::new(market::plan(1, 1, Durability::Process, now)?);
-    let mut host = CellHost::new(plan.clone(), 0, sources.topics.clone(), PARTITIONS, Places::default(), 0)?;
+    let mut host = CellHost::new(plan.clone(), 0, sources.topics.clone(), PARTITIONS, 0)?;
     let stored = Stored {
         topic: record.topic.clone(),
         partition: record.partition,

@@ -164,7 +164,8 @@ impl CellHost {
     /// Commands whose ids are remembered.
     const RECENT_MAX: usize = 1024;
 
-    /// A cell at the start of its session, which begins at these places.
+    /// A cell in its first state, whose next entry lies behind this offset of the journal. [`Self::begin_at`] says where it
+    /// begins to read.
     ///
     /// # Errors
     /// When the plan does not fit together.
@@ -173,7 +174,6 @@ impl CellHost {
         index: usize,
         topics: Topics,
         partitions: u32,
-        places: Places,
         journal_next: u64,
     ) -> Result<Self, LiveError> {
         let cell = LiveCell::new(&plan, index)
@@ -186,8 +186,8 @@ impl CellHost {
             cell,
             pending: VecDeque::new(),
             pending_rows: 0,
-            offered: places.clone(),
-            places,
+            offered: Places::default(),
+            places: Places::default(),
             owed: Vec::new(),
             owed_rows: 0,
             snapshot_events: 0,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tradeflow_bus::{Bus, Exclusive, Topics};
+use tradeflow_bus::{Bus, Exclusive, Position, Topic, Topics, partition_of};
 
 use super::{CellHost, Snapshot};
 use crate::LiveError;
@@ -23,6 +23,14 @@ pub struct Sources {
     pub history: Arc<dyn History>,
     /// Where market data is that has left the bus.
     pub archive: Option<Arc<dyn Archive>>,
+}
+
+impl Sources {
+    /// A place in a topic of accounts, in the partition of this one.
+    pub fn place(&self, topic: &Topic, account: &str, offset: u64) -> Position {
+        let partition = partition_of(account.as_bytes(), self.partitions);
+        Position { topic: topic.clone(), partition, offset }
+    }
 }
 
 /// The cell of an account as it stood behind the last entry of its journal. What came of the entries that readers see is on

@@ -137,13 +137,12 @@ impl CellHost {
                 ),
             });
         }
-        let mut host =
-            Self::new(plan, index, topics, partitions, snapshot.places.clone(), snapshot.journal_next)?;
+        let mut host = Self::new(plan, index, topics, partitions, snapshot.journal_next)?;
+        host.begin_at(snapshot.places.clone(), snapshot.outputs_from);
         host.cell.restore(&snapshot.cell).map_err(|fault| LiveError::cell(&snapshot.account, fault))?;
         host.snapshot_events = host.cell.events();
         host.seq = snapshot.seq;
         host.outputs = snapshot.outputs;
-        host.outputs_from = snapshot.outputs_from;
         host.recent = VecDeque::from(snapshot.recent.clone());
         host.strategies = host.cell.paper().cell().strategies().map(|(plan, ..)| plan.id.clone()).collect();
         Ok(host)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tradeflow_bus::{Bus, BusError, Position, Reader, Scan, Stored, Topic, Topics};
+use tradeflow_bus::{Bus, BusError, Position, Scan, Stored, Topic, Topics};
 
 use super::Entry;
 use crate::LiveError;
@@ -14,67 +14,86 @@ use crate::chunk::{Chunk, Decoder, MarketTopic};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the first offset of a partition is taken for the first: retention deletes by the minute.
 const KEPT_FOR: Duration = Duration::from_secs(1);
+/// How often it is looked whether they are.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// So many offsets are passed over by reading: to begin anew at another place takes longer.
+const SKIPPED_MAX: u64 = 4096;
 /// Records asked for at a time.
 const POLL_MAX: usize = 1024;
 
-/// Reads stretches of one partition, whose ends are offsets of records.
+/// Reads stretches of one partition, of which most lie one behind the other.
 struct Cursor {
-    reader: Box<dyn Reader>,
+    bus: Arc<dyn Bus>,
+    scan: Box<dyn Scan>,
+    /// Behind what the scan has given.
     place: Position,
     read: VecDeque<Stored>,
+    /// Behind what was taken of it.
+    taken: u64,
 }
 
 impl Cursor {
     fn new(bus: &Arc<dyn Bus>, place: Position) -> Result<Self, BusError> {
-        Ok(Self { reader: bus.reader(std::slice::from_ref(&place))?, place, read: VecDeque::new() })
+        let (scan, taken) = (scan(bus, &place)?, place.offset);
+        Ok(Self { bus: bus.clone(), scan, place, read: VecDeque::new(), taken })
     }
 
-    /// The next record with `offset < end`.
-    fn next_before(&mut self, end: u64) -> Result<Option<Stored>, BusError> {
-        let mut waited = Duration::ZERO;
-        let step = Duration::from_millis(100);
-        while self.read.is_empty() {
-            if self.place.offset >= end {
-                return Ok(None);
-            }
-            self.read.extend(self.reader.poll(POLL_MAX, step)?);
-            if self.read.is_empty() {
-                waited += step;
-                if waited >= PATIENCE {
-                    let place = format!("{}/{}", self.place.topic, self.place.partition);
-                    return Err(BusError::other(
-                        place,
-                        format!("offset {} should be there, but does not come", self.place.offset),
-                    ));
+    /// Hands over the records with `first <= offset <= last`; the last is known to be there.
+    fn range<E: From<BusError>>(
+        &mut self,
+        (first, last): (u64, u64),
+        mut take: impl FnMut(&Stored) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let far = first.saturating_sub(self.place.offset) > SKIPPED_MAX;
+        if first < self.taken || far {
+            let place = Position { offset: first, ..self.place.clone() };
+            *self = Self::new(&self.bus, place)?;
+        }
+        while self.taken <= last {
+            let Some(stored) = self.read.pop_front_if(|stored| stored.offset <= last) else {
+                if !self.read.is_empty() {
+                    break; // the rest is for the next
                 }
+                self.read_more(last)?;
+                continue;
+            };
+            self.taken = stored.offset + 1;
+            if stored.offset >= first {
+                take(&stored)?;
             }
         }
-        if self.read.front().is_none_or(|stored| stored.offset >= end) {
-            return Ok(None);
-        }
-        let stored = self.read.pop_front();
-        if let Some(stored) = &stored {
-            self.place.offset = stored.offset + 1;
-        }
-        Ok(stored)
+        Ok(())
     }
 
-    /// Goes to an offset, forwards without a seek where it can.
-    fn go_to(&mut self, offset: u64) -> Result<(), BusError> {
-        if offset < self.place.offset {
-            self.read.clear();
-            self.place.offset = offset;
-            return self.reader.set(&self.place);
+    /// Reads more: beyond the end as it was when the scan began, if need be.
+    fn read_more(&mut self, last: u64) -> Result<(), BusError> {
+        let begun = Instant::now();
+        let mut wait = Duration::ZERO;
+        loop {
+            self.read.extend(self.scan.next(POLL_MAX)?);
+            if let Some(stored) = self.read.back() {
+                self.place.offset = stored.offset + 1;
+                return Ok(());
+            }
+            if begun.elapsed() >= PATIENCE {
+                let Position { topic, partition, offset } = &self.place;
+                let reason = format!("offset {last} should be there, but does not come; read up to {offset}");
+                return Err(BusError::other(format!("{topic}/{partition}"), reason));
+            }
+            std::thread::sleep(wait);
+            wait = LOOK_AGAIN;
+            self.scan = scan(&self.bus, &self.place)?;
         }
-        while self.read.front().is_some_and(|stored| stored.offset < offset) {
-            self.read.pop_front();
-        }
-        if self.read.is_empty() && offset > self.place.offset {
-            self.place.offset = offset;
-            return self.reader.set(&self.place);
-        }
-        self.place.offset = self.place.offset.max(offset);
-        Ok(())
+    }
+}
+
+/// From a place that must still be there.
+fn scan(bus: &Arc<dyn Bus>, place: &Position) -> Result<Box<dyn Scan>, BusError> {
+    let scan = bus.scan(place)?;
+    let Position { topic, partition, offset } = place.clone();
+    match bus.bounds(&topic, partition)?.start {
+        first if first > offset => Err(BusError::Trimmed { topic, partition, wanted: offset, first }),
+        _ => Ok(scan),
     }
 }
 
@@ -109,8 +128,12 @@ impl KeyReader {
     ///
     /// # Errors
     /// Those of the bus.
-    pub fn new(bus: &Arc<dyn Bus>, from: Position, key: &str) -> Result<Self, BusError> {
-        Ok(Self { scan: bus.scan(&from)?, read: VecDeque::new(), key: key.to_owned() })
+    pub fn new(bus: &Arc<dyn Bus>, from: &Position, key: &str) -> Result<Self, BusError> {
+        bus.scan(from).map(|scan| Self::of(scan, key))
+    }
+
+    fn of(scan: Box<dyn Scan>, key: &str) -> Self {
+        Self { scan, read: VecDeque::new(), key: key.to_owned() }
     }
 
     /// The next record of the key.
@@ -136,35 +159,24 @@ impl KeyReader {
 pub struct JournalReader(KeyReader);
 
 impl JournalReader {
-    /// From an offset of the account's partition up to its end as it is now.
+    /// From a place of the account's partition up to its end as it is now.
     ///
     /// # Errors
     /// Those of the bus.
-    pub fn new(
-        bus: &Arc<dyn Bus>,
-        journal: &Topic,
-        partition: u32,
-        from: u64,
-        account: &str,
-    ) -> Result<Self, BusError> {
-        let place = Position { topic: journal.clone(), partition, offset: from };
-        KeyReader::new(bus, place, account).map(Self)
+    pub fn new(bus: &Arc<dyn Bus>, from: &Position, account: &str) -> Result<Self, BusError> {
+        KeyReader::new(bus, from, account).map(Self)
     }
 
     /// As [`Self::new`], with the entries that readers may not see: see [`Bus::journaled`].
     ///
     /// # Errors
     /// Those of the bus.
-    pub fn with_journaled(
+    pub(crate) fn with_journaled(
         bus: &Arc<dyn Bus>,
-        journal: &Topic,
-        partition: u32,
-        from: u64,
+        from: &Position,
         account: &str,
     ) -> Result<Self, BusError> {
-        let place = Position { topic: journal.clone(), partition, offset: from };
-        let scan = bus.journaled(&place)?;
-        Ok(Self(KeyReader { scan, read: VecDeque::new(), key: account.to_owned() }))
+        bus.journaled(from).map(|scan| Self(KeyReader::of(scan, account)))
     }
 
     /// The next entry, with its offset.
@@ -219,7 +231,7 @@ impl MarketReader {
         (first, last): (u64, u64),
         mut take: impl FnMut(Chunk) -> Result<(), LiveError>,
     ) -> Result<(), LiveError> {
-        let mut decoded = passing_over_the_unreadable(decoder, &mut take);
+        let decoded = passing_over_the_unreadable(decoder, &mut take);
         if let Some(records) = self.archived(topic, partition, first, last)? {
             return records.iter().try_for_each(decoded);
         }
@@ -231,11 +243,7 @@ impl MarketReader {
                 free.insert(Cursor::new(&self.bus, place)?)
             }
         };
-        cursor.go_to(first)?;
-        while let Some(stored) = cursor.next_before(last + 1)? {
-            decoded(&stored)?;
-        }
-        Ok(())
+        cursor.range((first, last), decoded)
     }
 
     /// As [`Self::range`] for `first <= offset < end`, where the end is the end of the partition as it once was. On Kafka no

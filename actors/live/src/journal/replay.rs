@@ -3,8 +3,6 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use tradeflow_bus::partition_of;
-
 use super::{Checkpoint, Entry, Input, JournalReader, MarketReader};
 use crate::LiveError;
 use crate::chunk::{Chunk, Decoder};
@@ -53,9 +51,8 @@ impl Replay {
     /// # Errors
     /// Those of the bus.
     pub fn new(sources: &Sources, host: CellHost, from: u64) -> Result<Self, LiveError> {
-        let partition = partition_of(host.account().as_bytes(), sources.partitions);
-        let journal =
-            JournalReader::new(&sources.bus, &sources.topics.journal, partition, from, host.account())?;
+        let place = sources.place(&sources.topics.journal, host.account(), from);
+        let journal = JournalReader::new(&sources.bus, &place, host.account())?;
         let market = MarketReader::new(sources.bus.clone(), sources.topics.clone(), sources.archive.clone());
         let decoder = Decoder::new(host.plan(), &sources.topics);
         Ok(Self { host, sources: sources.clone(), journal, market, decoder })
@@ -66,10 +63,9 @@ impl Replay {
     /// # Errors
     /// Those of the bus.
     pub(crate) fn go_on_with_journaled(&mut self) -> Result<(), LiveError> {
-        let Sources { bus, topics, partitions, .. } = &self.sources;
-        let partition = partition_of(self.host.account().as_bytes(), *partitions);
-        let (from, account) = (self.host.journal_next(), self.host.account());
-        self.journal = JournalReader::with_journaled(bus, &topics.journal, partition, from, account)?;
+        let (sources, account) = (&self.sources, self.host.account());
+        let place = sources.place(&sources.topics.journal, account, self.host.journal_next());
+        self.journal = JournalReader::with_journaled(&sources.bus, &place, account)?;
         Ok(())
     }
 

@@ -50,10 +50,7 @@ pub(super) fn bring_up(
     let end = |topic| sources.bus.bounds(topic, partition).map(|bounds| bounds.end);
     let mut host = match &last {
         Some(snapshot) => CellHost::at_snapshot(plan.clone(), cell, topics.clone(), partitions, snapshot)?,
-        None => {
-            let next = end(&topics.journal)?;
-            CellHost::new(plan.clone(), cell, topics.clone(), partitions, places.clone(), next)?
-        }
+        None => CellHost::new(plan.clone(), cell, topics.clone(), partitions, end(&topics.journal)?)?,
     };
     host.begin_at(places, (end(&topics.orders)?, end(&topics.fills)?));
     let now = shared.clock.now();

@@ -173,8 +173,8 @@ fn journals(
                 rows.iter().enumerate().filter(|(_, row)| row.is_some_and(|(of, _)| follows.contains(&of)));
             wanted.insert((topic, partition), (of.map(|(offset, _)| offset as u64).collect(), 0));
         }
-        let partition = plan.journal_partition(cell, PARTITIONS);
-        let mut journal = JournalReader::new(&sources.bus, &sources.topics.journal, partition, 0, account)?;
+        let place = sources.place(&sources.topics.journal, account, 0);
+        let mut journal = JournalReader::new(&sources.bus, &place, account)?;
         let (mut session, mut last_seq, mut commands) = (String::new(), 0, 0);
         while let Some((_, entry)) = journal.read()? {
             if entry.seq != last_seq + 1 {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use tradeflow_bus::Position;
 use tradeflow_live::commands::{CommandMessage, WireCommand};
 use tradeflow_live::host::Snapshot;
 use tradeflow_live::journal::{Input, JournalReader};
@@ -60,7 +59,7 @@ impl World {
             let floor = floor.entry((topic, partition)).or_insert(u64::MAX);
             *floor = (*floor).min(from);
         };
-        for (cell, plan) in self.plan.run.cells.iter().enumerate() {
+        for plan in &self.plan.run.cells {
             let account = plan.account.id.as_str();
             let Some(snapshot) = Snapshot::latest(bus, &sources.topics, PARTITIONS, account)? else {
                 return Ok(());
@@ -68,10 +67,9 @@ impl World {
             for ((topic, partition), next) in &snapshot.places.market {
                 keep(*topic, *partition, *next);
             }
-            let partition = self.plan.journal_partition(cell, PARTITIONS);
-            let (bus, topics, from) = (&sources.bus, &sources.topics, snapshot.journal_next);
+            let place = sources.place(&sources.topics.journal, account, snapshot.journal_next);
             let mut told = snapshot.places.commands;
-            let mut journal = JournalReader::new(bus, &topics.journal, partition, from, account)?;
+            let mut journal = JournalReader::new(&sources.bus, &place, account)?;
             while let Some((_, entry)) = journal.read()? {
                 for input in &entry.inputs {
                     let Input::Command { history, source, .. } = input else { continue };
@@ -84,7 +82,7 @@ impl World {
                 }
             }
             // A strategy that is about to start may have read its past from here, and not be in the journal yet.
-            let place = Position { topic: topics.commands.clone(), partition, offset: told };
+            let place = sources.place(&sources.topics.commands, account, told);
             let mut commands = bus.scan(&place)?;
             loop {
                 let records = commands.next(100)?;
