@@ -109,6 +109,7 @@ impl KafkaConfig {
             .set("client.id", "tradeflow")
             // The brokers' first answer to a lost leader is a guess: ask again soon.
             .set("retry.backoff.ms", "20")
+            .set("topic.metadata.refresh.fast.interval.ms", "10")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.timeout.ms", &timeout_ms)

@@ -19,6 +19,11 @@ use crate::error::BusError;
 use crate::receipt::Written;
 use crate::topic::Topic;
 
+/// How long the deliveries of a producer are waited for at a time. The client waits for whole milliseconds and then asks again
+/// and again until the rest has passed, which takes a processor: a node has a producer for each partition and more. So
+/// the rest is short, and the time is long.
+const POLL: Duration = Duration::from_micros(200_100);
+
 /// A producer whose deliveries are taken by a thread of its own.
 pub(super) struct Producing {
     pub(super) producer: Arc<BaseProducer<Deliveries>>,
@@ -43,7 +48,7 @@ impl Producing {
             let (producer, stop) = (Arc::clone(&producer), Arc::clone(&stop));
             move || {
                 while !stop.load(Ordering::Relaxed) {
-                    producer.poll(Duration::from_millis(50));
+                    producer.poll(POLL);
                     if let Some(catalog) = &catalog {
                         catalog.drain();
                     }

@@ -17,6 +17,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::config::{AtEnd, KafkaConfig};
+use super::consumers::wait_until;
 use super::context::Context;
 use super::topics::{Catalog, drain};
 use crate::bus::{GroupEvent, Membership, Position};
@@ -173,8 +174,7 @@ impl Membership for Member {
         self.release();
         let deadline = Instant::now() + timeout;
         loop {
-            let wait = deadline.saturating_duration_since(Instant::now());
-            match self.consumer.poll(wait) {
+            match self.consumer.poll(wait_until(deadline)) {
                 // The partitions are paused: a record that was under way is not ours to read.
                 None | Some(Ok(_)) => {}
                 Some(Err(error)) => match error.rdkafka_error_code() {

@@ -9,7 +9,9 @@
 //! | `delivery.rs` | a producer, its deliveries, and who waits for them |
 //! | `publisher.rs` | publishing |
 //! | `claim.rs` | the one writer of a partition, by transactions |
+//! | `consumers.rs` | the consumers of readers and scans, and those that nobody uses just now |
 //! | `reader.rs` | reading |
+//! | `scan.rs` | reading a partition to its end |
 //! | `table.rs` | the last records of a table's keys |
 //! | `group.rs` | consumer groups and their positions |
 //!
@@ -27,6 +29,7 @@
 
 mod claim;
 mod config;
+mod consumers;
 mod context;
 mod delivery;
 mod group;
@@ -43,6 +46,7 @@ use std::time::Duration;
 
 pub use config::KafkaConfig;
 
+use self::consumers::Use;
 use crate::bus::{Bus, Durability, Exclusive, Membership, NewRecord, Position, Reader, Scan, Stored};
 use crate::error::BusError;
 use crate::receipt::Receipt;
@@ -73,8 +77,14 @@ impl KafkaBus {
         Ok(Self { config, context, catalog, publisher, positions })
     }
 
-    fn scan_of(&self, from: &Position, shows: scan::Shows) -> Result<Box<dyn Scan>, BusError> {
-        Ok(Box::new(scan::KafkaScan::new(&self.config, &self.context, &self.catalog, from, shows)?))
+    fn scan_of(&self, from: &Position, of: Use) -> Result<Box<dyn Scan>, BusError> {
+        let Self { config, context, catalog, .. } = self;
+        Ok(Box::new(scan::KafkaScan::new(context, catalog, from, of, config.timeout)?))
+    }
+
+    /// From the beginning of a partition.
+    fn scan_whole(&self, topic: &Topic, partition: u32) -> Result<Box<dyn Scan>, BusError> {
+        self.scan(&Position { topic: topic.clone(), partition, offset: 0 })
     }
 }
 
@@ -102,27 +112,24 @@ impl Bus for KafkaBus {
     }
 
     fn gathering_reader(&self, from: &[Position], gather: Duration) -> Result<Box<dyn Reader>, BusError> {
-        let settings = self.config.reader(gather);
         let Self { config, context, catalog, .. } = self;
-        Ok(Box::new(reader::KafkaReader::new(&settings, config.timeout, context, catalog, from)?))
+        Ok(Box::new(reader::KafkaReader::new(gather, config.timeout, context, catalog, from)?))
     }
 
     fn scan(&self, from: &Position) -> Result<Box<dyn Scan>, BusError> {
-        self.scan_of(from, scan::Shows::Committed)
+        self.scan_of(from, Use::Scan)
     }
 
     fn journaled(&self, from: &Position) -> Result<Box<dyn Scan>, BusError> {
-        self.scan_of(from, scan::Shows::All)
+        self.scan_of(from, Use::ScanAll)
     }
 
     fn latest(&self, topic: &Topic, partition: u32, key: &[u8]) -> Result<Option<Stored>, BusError> {
-        let from = Position { topic: topic.clone(), partition, offset: 0 };
-        Ok(table::read(&self.config, &self.context, &self.catalog, &from, Some(key))?.pop())
+        Ok(table::read(self.scan_whole(topic, partition)?, Some(key))?.pop())
     }
 
     fn table(&self, topic: &Topic, partition: u32) -> Result<Vec<Stored>, BusError> {
-        let from = Position { topic: topic.clone(), partition, offset: 0 };
-        table::read(&self.config, &self.context, &self.catalog, &from, None)
+        table::read(self.scan_whole(topic, partition)?, None)
     }
 
     fn committed(&self, group: &str, topic: &Topic, partition: u32) -> Result<Option<u64>, BusError> {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::TopicPartitionList;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::Offset;
 
+use super::consumers::{Lent, Use, wait_until};
 use super::context::Context;
 use super::message::{offset_of, partition_of, stored};
 use super::topics::{Catalog, watermarks};
@@ -20,7 +20,7 @@ use crate::topic::Topic;
 
 /// Reads the partitions that it was given.
 pub(super) struct KafkaReader {
-    consumer: BaseConsumer<Context>,
+    consumer: Lent,
     context: Context,
     catalog: Arc<Catalog>,
     timeout: Duration,
@@ -59,16 +59,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl KafkaReader {
     pub(super) fn new(
-        settings: &ClientConfig,
+        gather: Duration,
         timeout: Duration,
         context: &Context,
         catalog: &Arc<Catalog>,
         from: &[Position],
     ) -> Result<Self, BusError> {
-        let consumer =
-            settings.create_with_context(context.clone()).map_err(|error| context.error("read", &error))?;
         let mut reader = Self {
-            consumer,
+            consumer: catalog.consumers().take(Use::Read(gather))?,
             context: context.clone(),
             catalog: Arc::clone(catalog),
             timeout,
@@ -200,10 +198,7 @@ impl Reader for KafkaReader {
             self.look_ahead()?;
             let mut wait = Duration::ZERO;
             if records.is_empty() {
-                wait = deadline.saturating_duration_since(Instant::now());
-                if let Some(at) = self.look_again {
-                    wait = wait.min(at.saturating_duration_since(Instant::now()));
-                }
+                wait = wait_until(self.look_again.map_or(deadline, |at| deadline.min(at)));
             }
             // The message borrows the consumer, the places are beside it.
             let Self { consumer, topics, .. } = self;
@@ -246,6 +241,9 @@ impl Reader for KafkaReader {
     fn set(&mut self, position: &Position) -> Result<(), BusError> {
         let Position { topic, partition, offset } = position;
         self.catalog.check(topic, *partition)?;
+        if !self.topics.iter().any(|places| places.topic == *topic) {
+            self.consumer.find(topic);
+        }
         self.assign(topic, *partition, *offset)?;
         let index = match self.topics.iter().position(|places| places.topic == *topic) {
             Some(index) => index,

@@ -1,57 +1,52 @@
-//! Reading one partition to its end as it is now. The end can't be told from offsets: where a transaction ends there is a
-//! mark that no reader sees. The client tells when it has come there.
+//! Reading one partition to its end as it is now. The end can't be told from offsets alone: where a transaction ends there is a
+//! mark that no reader sees. The client tells when it has come there; where others go on writing it may never come there, and
+//! the first record behind the end tells as well.
 
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 
-use super::config::{AtEnd, KafkaConfig};
+use super::consumers::{Lent, Use};
 use super::context::Context;
-use super::message::stored;
-use super::topics::Catalog;
+use super::message::{offset_of, stored};
+use super::topics::{Catalog, watermarks};
 use crate::bus::{Position, Scan, Stored};
 use crate::error::BusError;
 
-/// What a scan shows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shows {
-    /// What was committed.
-    Committed,
-    /// All that was ever written.
-    All,
-}
-
 /// A partition that is being read to its end.
 pub(super) struct KafkaScan {
-    consumer: BaseConsumer<Context>,
+    consumer: Lent,
     context: Context,
     from: Position,
+    /// What lies there and behind was written since.
+    end: u64,
     timeout: Duration,
     ended: bool,
 }
 
 impl KafkaScan {
+    /// `of`: [`Use::Scan`] or [`Use::ScanAll`].
     pub(super) fn new(
-        config: &KafkaConfig,
         context: &Context,
         catalog: &Catalog,
         from: &Position,
-        shows: Shows,
+        of: Use,
+        timeout: Duration,
     ) -> Result<Self, BusError> {
-        let bounds = catalog.bounds(&from.topic, from.partition)?;
+        let mut bounds = catalog.bounds(&from.topic, from.partition)?;
         let from = Position { offset: from.offset.max(bounds.start), ..from.clone() };
         let doing = || format!("read {}/{}", from.topic, from.partition);
-        let mut settings = config.consumer("tradeflow-reader", AtEnd::Tell);
-        if shows == Shows::All {
-            settings.set("isolation.level", "read_uncommitted");
+        let consumer = catalog.consumers().take(of)?;
+        if of == Use::ScanAll {
+            // The end for this client, which sees more.
+            bounds = watermarks(&consumer, context, &from.topic, from.partition, timeout)?;
         }
-        let consumer: BaseConsumer<Context> =
-            settings.create_with_context(context.clone()).map_err(|error| context.error(&doing(), &error))?;
-        let ended = shows == Shows::Committed && from.offset >= bounds.end;
+        let ended = from.offset >= bounds.end;
         if !ended {
+            consumer.find(&from.topic);
             let mut list = TopicPartitionList::with_capacity(1);
             let partition = i32::try_from(from.partition).unwrap_or(i32::MAX);
             let offset = i64::try_from(from.offset).unwrap_or(i64::MAX);
@@ -59,7 +54,7 @@ impl KafkaScan {
                 .and_then(|()| consumer.assign(&list))
                 .map_err(|error| context.error(&doing(), &error))?;
         }
-        Ok(Self { consumer, context: context.clone(), from, timeout: config.timeout, ended })
+        Ok(Self { consumer, context: context.clone(), from, end: bounds.end, timeout, ended })
     }
 }
 
@@ -72,7 +67,13 @@ impl Scan for KafkaScan {
         while !self.ended && records.len() < max {
             let wait = if records.is_empty() { Duration::from_millis(100) } else { Duration::ZERO };
             match self.consumer.poll(wait) {
-                Some(Ok(message)) => records.push(stored(&self.from.topic, &message)),
+                Some(Ok(message)) => {
+                    let offset = offset_of(&message);
+                    if offset < self.end {
+                        records.push(stored(&self.from.topic, &message));
+                    }
+                    self.ended = offset + 1 >= self.end;
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => self.ended = true,
                 None if !records.is_empty() => break,
                 // A broker is away: the client looks for it by itself.

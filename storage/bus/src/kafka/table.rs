@@ -4,27 +4,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::config::KafkaConfig;
-use super::context::Context;
-use super::scan::{KafkaScan, Shows};
-use super::topics::Catalog;
-use crate::bus::{Position, Scan, Stored};
+use crate::bus::{Scan, Stored};
 use crate::error::BusError;
 
 /// Records taken at a time.
 const TAKEN_MAX: usize = 1024;
 
-/// The last records of the partition's keys, of all or of one. Holds at most one record of each, and what is taken at a
+/// The last records of the partition's keys, of all or of one, by a scan from its beginning. Holds at most one record of each, and what is taken at a
 /// time.
-pub(super) fn read(
-    config: &KafkaConfig,
-    context: &Context,
-    catalog: &Catalog,
-    from: &Position,
-    key: Option<&[u8]>,
-) -> Result<Vec<Stored>, BusError> {
+pub(super) fn read(mut scan: Box<dyn Scan>, key: Option<&[u8]>) -> Result<Vec<Stored>, BusError> {
     let mut found: BTreeMap<Bytes, Stored> = BTreeMap::new();
-    let mut scan = KafkaScan::new(config, context, catalog, from, Shows::Committed)?;
     loop {
         let records = scan.next(TAKEN_MAX)?;
         if records.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::config::{AtEnd, KafkaConfig, RECORD_BYTES_MAX};
+use super::consumers::Consumers;
 use super::context::Context;
 use crate::error::BusError;
 use crate::topic::{Topic, TopicKind, TopicSpec};
@@ -28,6 +29,7 @@ pub(super) struct Catalog {
     context: Context,
     /// A consumer, because one never creates a topic by asking for it.
     client: BaseConsumer<Context>,
+    consumers: Arc<Consumers>,
     facts: Mutex<BTreeMap<Topic, Facts>>,
     /// Offsets after those that claims of this process have committed: see [`Self::bounds`].
     committed: Mutex<BTreeMap<(Topic, u32), u64>>,
@@ -58,6 +60,7 @@ impl Catalog {
             config: config.clone(),
             context: context.clone(),
             client,
+            consumers: Consumers::new(config, context),
             facts: Mutex::default(),
             committed: Mutex::default(),
         })
@@ -66,6 +69,12 @@ impl Catalog {
     /// Takes the log lines and errors that wait.
     pub(super) fn drain(&self) {
         drain(&self.client);
+        self.consumers.drain();
+    }
+
+    /// The consumers of readers and scans.
+    pub(super) fn consumers(&self) -> &Arc<Consumers> {
+        &self.consumers
     }
 
     fn facts(&self) -> MutexGuard<'_, BTreeMap<Topic, Facts>> {

@@ -89,7 +89,7 @@ macro_rules! conformance {
                 both_durabilities_write, nothing_to_write_is_written_at_once, receipts_are_futures;
             reading: from_any_offset, the_tail_waits_for_records, a_waiting_reader_is_woken,
                 several_partitions_are_read, partitions_are_added_and_removed, keys_and_values_are_any_bytes,
-                readers_do_not_disturb_each_other;
+                readers_do_not_disturb_each_other, what_was_left_does_not_show_elsewhere;
             restart: everything_is_there, reading_goes_on_where_it_was;
             retention: by_size, by_age, a_reader_that_was_away_is_told, offsets_go_on_when_all_is_gone;
             tables: the_last_record_of_a_key, deleted_keys_are_gone, a_table_is_in_the_order_of_its_keys,

@@ -158,3 +158,47 @@ pub fn readers_do_not_disturb_each_other(fixture: impl Fixture) {
     drop(first);
     assert_eq!(numbers(&take(second.as_mut(), 45, patience)), (5..50).collect::<Vec<_>>());
 }
+
+/// What was read of one place does not show in what is read of another, however the first was left: at its end, half-way, at
+/// once, or while more was being written. A client may use one connection for all of them.
+pub fn what_was_left_does_not_show_elsewhere(fixture: impl Fixture) {
+    let (topic, bus) = (log(&fixture, "left", 2), fixture.bus());
+    let patience = fixture.abilities().patience;
+    let scan = |partition: u32, from: u64, rest: bool| {
+        let mut scan = bus.scan(&at(&topic, partition, from)).expect("a scan");
+        let mut found = scan.next(2).expect("records");
+        let mut ended = !rest;
+        while !ended {
+            let more = scan.next(100).expect("records");
+            ended = more.is_empty();
+            found.extend(more);
+        }
+        numbers(&found)
+    };
+    let mut offsets = [Vec::new(), Vec::new()];
+    for turn in 0..20_u64 {
+        for (partition, offsets) in (0..).zip(&mut offsets) {
+            let records = (0..3).map(|i| numbered(&topic, partition, turn * 3 + i)).collect();
+            offsets.extend(publish(&bus, records).places.into_iter().map(|place| place.1));
+        }
+        let count = turn * 3 + 3;
+        for (partition, offsets) in (0..).zip(&offsets) {
+            // The same place again, another one, the end, the other partition.
+            for from in [0, 0, count - 1, turn, count / 2] {
+                let place = offsets[from as usize];
+                assert_eq!(
+                    scan(partition, place, true),
+                    (from..count).collect::<Vec<_>>(),
+                    "from {from} in turn {turn}"
+                );
+                drop(scan(partition, offsets[0], false));
+                let left = take(reader(&bus, &topic, partition, place).as_mut(), 1, patience);
+                assert_eq!(numbers(&left), [from], "read in turn {turn}");
+            }
+            assert!(scan(partition, offsets[count as usize - 1] + 1, true).is_empty(), "there is no more");
+        }
+        // Left, and written to before anything is read again.
+        drop(scan(0, 0, false));
+        drop(reader(&bus, &topic, 0, 0));
+    }
+}
