@@ -7,6 +7,7 @@
 //! | `reader.rs` | the thread that reads the bus and hands chunks and commands to cells |
 //! | `merge.rs` | puts the records of many partitions into the order of their time |
 //! | `owner.rs` | the thread that owns accounts: takes them over, lets them go |
+//! | `parallel.rs` | work that mostly waits for the bus, on several threads |
 //! | `stepped.rs` | [`SteppedNode`]: the same on the caller's thread, for the simulation |
 //! | `bring_up.rs` | a cell from snapshot and journal, or at the start of its session |
 //! | `accounts.rs` | accounts that are opened and closed while a session runs |
@@ -19,6 +20,7 @@ mod bring_up;
 mod merge;
 mod open;
 mod owner;
+mod parallel;
 mod reader;
 mod status;
 mod stepped;

@@ -14,9 +14,11 @@ use super::accounts::Watched;
 use super::arbiters::Arbiters;
 use super::bring_up::bring_up;
 use super::open::{begin_close, close_session, still_open};
+use super::parallel::each;
 use super::reader::{BusReader, Feed, ReaderStatus};
 use super::{CellStatus, Control, CurrentPlan, NodeConfig, Opened};
 use crate::LiveError;
+use crate::host::CellHost;
 use crate::shell::{CellShell, Close, Shared, Writer};
 
 pub(crate) struct Owner {
@@ -41,8 +43,16 @@ pub(crate) struct Owner {
     halted: bool,
 }
 
+/// A cell that was brought up, or why it could not be.
+struct Brought {
+    cell: usize,
+    writer: Writer,
+    host: Result<CellHost, LiveError>,
+    took: Duration,
+}
+
 impl Owner {
-    /// How long a cell may take to write its last checkpoint.
+    /// How long cells may take to write their last checkpoints.
     const CLOSE_PATIENCE: Duration = Duration::from_secs(30);
     /// How often it looks for accounts that another node opened or closed.
     const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -136,72 +146,82 @@ impl Owner {
 
     fn take_over(&mut self, partitions: &[u32]) -> Result<(), LiveError> {
         self.owned.extend(partitions);
-        let (sources, plan) = (&self.shared.sources, &self.opened.plan);
-        let mut cells = Vec::new();
+        let (shared, opened) = (self.shared.clone(), self.opened.clone());
+        let sources = &shared.sources;
+        let mut wanted = BTreeMap::new();
         for partition in partitions {
-            let mut of_partition = plan.cells_in(*partition, sources.partitions);
-            of_partition.retain(|cell| !self.tried.contains(cell));
-            if of_partition.is_empty() {
-                continue;
+            let mut cells = opened.plan.cells_in(*partition, sources.partitions);
+            cells.retain(|cell| !self.tried.contains(cell));
+            if !cells.is_empty() {
+                wanted.insert(*partition, cells);
             }
-            let writer = match self.writers.get(partition) {
-                Some(writer) => writer.clone(),
-                // Fences whoever had it: nothing can be written behind what is read now.
-                None => {
-                    let journal = &sources.topics.journal;
-                    let writer = match sources.bus.claim(journal, *partition, plan.durability) {
-                        Ok(writer) => writer,
-                        Err(BusError::Fenced { .. }) => {
-                            tracing::info!(partition, "another node takes the partition over just now");
-                            continue;
-                        }
-                        Err(error) => return Err(error.into()),
-                    };
-                    let writer: Writer = Arc::new(Mutex::new(writer));
-                    self.writers.insert(*partition, writer.clone());
-                    writer
-                }
-            };
+        }
+        let unclaimed = wanted.keys().copied().filter(|partition| !self.writers.contains_key(partition));
+        // Fences whoever had it: nothing can be written behind what is read now.
+        let claim = |partition| {
+            let journal = &sources.topics.journal;
+            (partition, sources.bus.claim(journal, partition, opened.plan.durability))
+        };
+        each(unclaimed.collect(), claim, |(partition, claimed)| match claimed {
+            Ok(writer) => {
+                self.writers.insert(partition, Arc::new(Mutex::new(writer)));
+                Ok(())
+            }
+            Err(BusError::Fenced { .. }) => {
+                tracing::info!(partition, "another node takes the partition over just now");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        })?;
+        let mut cells = Vec::new();
+        for (partition, of_partition) in wanted {
+            let Some(writer) = self.writers.get(&partition) else { continue };
             self.tried.extend(&of_partition);
             cells.extend(of_partition.into_iter().map(|cell| (cell, writer.clone())));
         }
         if !cells.is_empty() {
-            still_open(sources, &self.opened.record)?;
+            still_open(sources, &opened.record)?;
         }
-        for (cell, writer) in cells {
-            let account = self.opened.plan.run.cells[cell].account.id.to_string();
-            let status = Arc::new(CellStatus::new(&account));
-            let started = std::time::Instant::now();
-            match bring_up(&self.shared, &self.opened, cell, &writer) {
-                Ok(host) => {
-                    status.note_recovery(started.elapsed());
-                    status.show(status.view_of(&host));
-                    let places = host.offered().clone();
-                    let (shared, shown) = (self.shared.clone(), status.clone());
-                    let (writer, mailbox) = (writer.clone(), self.config.mailbox);
-                    let address = CellShell::start_in_arbiter(self.arbiters.of(cell), move |ctx| {
-                        ctx.set_mailbox_capacity(mailbox);
-                        CellShell::new(host, writer, shared, shown)
-                    });
-                    self.shells.insert(cell, address.clone());
-                    let _ = self.feeds.send(Feed::Add { cell, address, status: status.clone(), places });
-                }
-                Err(LiveError::Bus(BusError::Fenced { .. })) => {
-                    tracing::info!(account, "another node has taken the account over meanwhile");
-                    continue;
-                }
-                // Not the cell's fault: the next start, or another node, brings it up.
-                Err(error @ LiveError::Bus(_)) => return Err(error),
-                Err(error) => {
-                    tracing::error!(account, %error, "the cell can't be brought up and is halted");
-                    status.halt(&error.to_string());
-                    self.halted = true;
-                }
+        let bring_up = |(cell, writer)| {
+            let started = Instant::now();
+            let host = bring_up(&shared, &opened, cell, &writer);
+            Brought { cell, writer, host, took: started.elapsed() }
+        };
+        each(cells, bring_up, |brought| self.start(brought))
+    }
+
+    /// Starts a cell that was brought up; says why where it could not be.
+    fn start(&mut self, Brought { cell, writer, host, took }: Brought) -> Result<(), LiveError> {
+        let account = self.opened.plan.run.cells[cell].account.id.to_string();
+        let status = Arc::new(CellStatus::new(&account));
+        match host {
+            Ok(host) => {
+                status.note_recovery(took);
+                status.show(status.view_of(&host));
+                let places = host.offered().clone();
+                let (shared, shown, mailbox) = (self.shared.clone(), status.clone(), self.config.mailbox);
+                let address = CellShell::start_in_arbiter(self.arbiters.of(cell), move |ctx| {
+                    ctx.set_mailbox_capacity(mailbox);
+                    CellShell::new(host, writer, shared, shown)
+                });
+                self.shells.insert(cell, address.clone());
+                let _ = self.feeds.send(Feed::Add { cell, address, status: status.clone(), places });
             }
-            if let Ok(mut cells) = self.cells.lock() {
-                cells.retain(|known| known.account() != account);
-                cells.push(status);
+            Err(LiveError::Bus(BusError::Fenced { .. })) => {
+                tracing::info!(account, "another node has taken the account over meanwhile");
+                return Ok(());
             }
+            // Not the cell's fault: the next start, or another node, brings it up.
+            Err(error @ LiveError::Bus(_)) => return Err(error),
+            Err(error) => {
+                tracing::error!(account, %error, "the cell can't be brought up and is halted");
+                status.halt(&error.to_string());
+                self.halted = true;
+            }
+        }
+        if let Ok(mut cells) = self.cells.lock() {
+            cells.retain(|known| known.account() != account);
+            cells.push(status);
         }
         Ok(())
     }
@@ -222,11 +242,11 @@ impl Owner {
         self.opened = Opened { plan: plan.clone(), record, resumed: self.opened.resumed };
         let _ = self.feeds.send(Feed::Plan(plan.clone()));
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = plan.clone();
-        for cell in self.shells.keys().copied().collect::<Vec<_>>() {
-            if plan.accounts[cell].closed.is_some() {
-                self.close(cell, true)?;
-                tracing::info!(account = %plan.run.cells[cell].account.id, "the account was closed");
-            }
+        let closed = |cell: &usize| plan.accounts[*cell].closed.is_some();
+        let closed: Vec<_> = self.shells.keys().copied().filter(closed).collect();
+        self.close(&closed, true)?;
+        for cell in closed {
+            tracing::info!(account = %plan.run.cells[cell].account.id, "the account was closed");
         }
         let owned: Vec<_> = self.owned.iter().copied().collect();
         self.take_over(&owned)
@@ -260,58 +280,60 @@ impl Owner {
     }
 
     fn let_go(&mut self, partitions: &[u32], orderly: bool) -> Result<(), LiveError> {
-        for partition in partitions {
-            self.owned.remove(partition);
-            for cell in self.opened.plan.cells_in(*partition, self.shared.sources.partitions) {
-                self.tried.remove(&cell);
-                let closed = self.close(cell, false);
-                if orderly {
-                    closed?;
-                }
-            }
-            self.writers.remove(partition);
-        }
-        Ok(())
+        let (plan, all) = (&self.opened.plan, self.shared.sources.partitions);
+        let cells: Vec<_> = partitions.iter().flat_map(|partition| plan.cells_in(*partition, all)).collect();
+        self.owned.retain(|partition| !partitions.contains(partition));
+        self.tried.retain(|cell| !cells.contains(cell));
+        let closed = self.close(&cells, false);
+        self.writers.retain(|partition, _| !partitions.contains(partition));
+        if orderly { closed } else { Ok(()) }
     }
 
-    /// Closes a cell: what it was sent is handled, and a snapshot written.
-    fn close(&mut self, cell: usize, end: bool) -> Result<(), LiveError> {
-        let Some(address) = self.shells.remove(&cell) else {
-            self.hide(cell); // it could not be brought up
-            return Ok(());
-        };
-        let (gone, heard) = sync_channel(1);
-        let _ = self.feeds.send(Feed::Remove { cell, gone });
-        let _ = heard.recv_timeout(Self::CLOSE_PATIENCE);
-        let (done, closed) = sync_channel(1);
-        address.do_send(Close { end, done });
-        self.hide(cell);
-        closed.recv_timeout(Self::CLOSE_PATIENCE).unwrap_or_else(|_| {
-            let account = self.opened.plan.run.cells[cell].account.id.to_string();
-            let why = "it did not end in time; its journal is complete all the same".to_owned();
-            Err(LiveError::Cell { account, why })
-        })
-    }
-
-    /// A cell is not this node's any more.
-    fn hide(&self, cell: usize) {
-        let account = &self.opened.plan.run.cells[cell].account.id;
-        if let Ok(mut cells) = self.cells.lock() {
-            cells.retain(|known| known.account() != account.as_str());
+    /// Closes cells, all at once: what each was sent is handled, and a snapshot written. The first error, when all are over.
+    fn close(&mut self, cells: &[usize], end: bool) -> Result<(), LiveError> {
+        let shells: Vec<_> =
+            cells.iter().filter_map(|cell| Some((*cell, self.shells.remove(cell)?))).collect();
+        let removed = shells.iter().map(|(cell, _)| {
+            let (gone, heard) = sync_channel(1);
+            let _ = self.feeds.send(Feed::Remove { cell: *cell, gone });
+            heard
+        });
+        let removed: Vec<_> = removed.collect();
+        let deadline = Instant::now() + Self::CLOSE_PATIENCE;
+        for heard in removed {
+            let _ = heard.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
+        let closing = shells.into_iter().map(|(cell, address)| {
+            let (done, closed) = sync_channel(1);
+            address.do_send(Close { end, done });
+            // An actor ends when no one has its address any more, whatever it has to do: it is kept until it has answered.
+            (cell, address, closed)
+        });
+        let closing: Vec<_> = closing.collect();
+        let accounts = |cell: usize| self.opened.plan.run.cells[cell].account.id.to_string();
+        let names: BTreeSet<_> = cells.iter().map(|cell| accounts(*cell)).collect();
+        if let Ok(mut shown) = self.cells.lock() {
+            shown.retain(|known| !names.contains(known.account()));
+        }
+        let deadline = Instant::now() + Self::CLOSE_PATIENCE;
+        let mut first = Ok(());
+        for (cell, _address, closed) in closing {
+            let closed = closed.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            first = first.and(closed.unwrap_or_else(|_| {
+                let why = "it did not end in time; its journal is complete all the same".to_owned();
+                Err(LiveError::Cell { account: accounts(cell), why })
+            }));
+        }
+        first
     }
 
     fn close_all(&mut self) -> Result<(), LiveError> {
         let all = self.shells.len() == self.opened.plan.open_cells().count() && !self.halted;
         let sources = &self.shared.sources;
         let end = if all { Some(begin_close(sources)?) } else { None };
-        let mut first = Ok(());
-        for cell in self.shells.keys().copied().collect::<Vec<_>>() {
-            let closed = self.close(cell, all);
-            first = first.and(closed);
-        }
+        let closed = self.close(&self.shells.keys().copied().collect::<Vec<_>>(), all);
         self.writers.clear();
-        first?;
+        closed?;
         if let Some(writer) = end {
             let now = self.shared.clock.now();
             match close_session(&self.shared.sources, writer, &self.opened.record, now) {
