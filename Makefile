@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench bench-api bench-live bench-results deny clean
+.PHONY: help run test lint fmt bench bench-api bench-live bench-results bench-takeover deny clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -35,6 +35,9 @@ bench-live: ## speed of the live path; BENCH_FLAGS='--seconds 3600 --kafka start
 
 bench-results: ## questions over thousands of runs, of folders and of ClickHouse; BENCH_FLAGS='--runs 20000'
 	@bench/run-results.sh $(BENCH_FLAGS)
+
+bench-takeover: ## how long accounts are without a node when theirs is killed; BENCH_FLAGS='--accounts 20 --seconds 10'
+	@bench/run-takeover.sh $(BENCH_FLAGS)
 
 deny: ## licences, bans and sources of the dependencies (installs cargo-deny once)
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny

@@ -54,7 +54,7 @@ impl Cursor {
                 if !self.read.is_empty() {
                     break; // the rest is for the next
                 }
-                self.read_more(last)?;
+                self.read_more(first, last)?;
                 continue;
             };
             self.taken = stored.offset + 1;
@@ -66,7 +66,7 @@ impl Cursor {
     }
 
     /// Reads more: beyond the end as it was when the scan began, if need be.
-    fn read_more(&mut self, last: u64) -> Result<(), BusError> {
+    fn read_more(&mut self, first: u64, last: u64) -> Result<(), BusError> {
         let begun = Instant::now();
         let mut wait = Duration::ZERO;
         loop {
@@ -82,6 +82,8 @@ impl Cursor {
             }
             std::thread::sleep(wait);
             wait = LOOK_AGAIN;
+            // What lies before may not be there any more.
+            self.place.offset = self.place.offset.max(first);
             self.scan = scan(&self.bus, &self.place)?;
         }
     }

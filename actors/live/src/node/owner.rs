@@ -14,7 +14,7 @@ use super::accounts::Watched;
 use super::arbiters::Arbiters;
 use super::bring_up::bring_up;
 use super::open::{begin_close, close_session, still_open};
-use super::parallel::each;
+use super::parallel::{drop_all, each};
 use super::reader::{BusReader, Feed, ReaderStatus};
 use super::{CellStatus, Control, CurrentPlan, NodeConfig, Opened};
 use crate::LiveError;
@@ -285,7 +285,7 @@ impl Owner {
         self.owned.retain(|partition| !partitions.contains(partition));
         self.tried.retain(|cell| !cells.contains(cell));
         let closed = self.close(&cells, false);
-        self.writers.retain(|partition, _| !partitions.contains(partition));
+        drop_all(partitions.iter().filter_map(|partition| self.writers.remove(partition)).collect());
         if orderly { closed } else { Ok(()) }
     }
 
@@ -332,7 +332,7 @@ impl Owner {
         let sources = &self.shared.sources;
         let end = if all { Some(begin_close(sources)?) } else { None };
         let closed = self.close(&self.shells.keys().copied().collect::<Vec<_>>(), all);
-        self.writers.clear();
+        drop_all(std::mem::take(&mut self.writers).into_values().collect());
         closed?;
         if let Some(writer) = end {
             let now = self.shared.clock.now();

@@ -1,5 +1,6 @@
 //! Work that mostly waits for the bus, done on several threads.
 
+use std::convert::Infallible;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 
@@ -28,6 +29,11 @@ pub(super) fn each<W: Send, D: Send, E>(
         drop(sender);
         done.into_iter().try_for_each(take)
     })
+}
+
+/// Drops them, where the end of each takes its time.
+pub(super) fn drop_all<T: Send>(all: Vec<T>) {
+    let Ok(()) = each(all, drop, |()| Ok::<_, Infallible>(()));
 }
 
 #[cfg(test)]
