@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPO / "tests" / "python"))
+sys.path[:0] = [str(REPO / "tests" / "python"), str(REPO / "notebooks")]
 
 from kafka_server import broker  # noqa: E402
 from local_vendors import vendor  # noqa: E402
