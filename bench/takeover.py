@@ -21,72 +21,53 @@ sys.path[:0] = [str(REPO / "tests" / "python"), str(REPO / "notebooks")]
 
 from kafka_server import broker  # noqa: E402
 from local_vendors import vendor  # noqa: E402
-from nodes import Node, eventually, quick_group, verified  # noqa: E402
+from nodes import eventually, verified  # noqa: E402
 from test_api import UNLIMITED  # noqa: E402
-from test_two_nodes import ACCOUNT, INSTRUMENT, MARKET, NOTICES, TAKES_OVER  # noqa: E402
+from test_two_nodes import NOTICES, TAKES_OVER, cluster, owned, share  # noqa: E402
 
 OUT = REPO / "data" / "bench" / "takeover.json"
-SYMBOLS = {"BTCUSD": ("BTC", 5), "ETHUSD": ("ETH", 4)}
+PREFIX = "takeover."
 # A node on a busy machine, with all accounts.
 UP_MAX = 300
 
 
-def up(node: Node) -> set[str]:
-    """The accounts whose cells are up on a node."""
-    return {cell["account"] for cell in node.status()["cells"] if cell["halted"] is None}
-
-
-def takes(what: str, act) -> float:
+def takes(what: str, act):
+    """What `act` gives, and its seconds."""
     begun = time.monotonic()
-    act()
+    given = act()
     took = time.monotonic() - begun
     print(f"{what:40} {took:6.1f} s")
-    return took
+    return given, took
 
 
 def measure(folder: Path, kafka: str, binance: str, count: int, seconds: float) -> dict:
     accounts = [f"account-{number}" for number in range(count)]
-    config = MARKET.format(address=binance)
-    config += "".join(INSTRUMENT.format(symbol=symbol, base=base, size_scale=scale) for symbol, (base, scale) in SYMBOLS.items())
-    config += "".join(ACCOUNT.format(account=account, symbol=list(SYMBOLS)[number % 2]) for number, account in enumerate(accounts))
-    file = folder / "node.toml"
-    file.write_text(config)
-    environment = {**quick_group(kafka), **UNLIMITED}
-
-    def start(name: str) -> Node:
-        return Node(folder / f"logs-{name}", file, "--data", folder / name, "--kafka", kafka, environment=environment)
-
-    with start("a") as first:
-        opened = takes("a session begins", lambda: eventually("all are up", lambda: first.up() and len(up(first)) == count, UP_MAX))
-        with start("b") as second:
-
-            def shared():
-                here, there = up(first), up(second.up())
-                return here and there and not here & there and len(here | there) == count
-
-            joined = takes("a second node has its share", lambda: eventually("they share", shared, UP_MAX))
-            before = len(up(second))
-            time.sleep(seconds)  # what is measured is how much has happened meanwhile
-            first.kill()
-            begun, known, times = time.monotonic(), before, []
-            while known < count:
-                time.sleep(0.1)
-                now = len(up(second))
-                times += [round(time.monotonic() - begun, 2)] * (now - known)
-                known = now
-                assert time.monotonic() - begun < UP_MAX, f"{known} of {count} are up"
-            met = "met" if times[-1] <= NOTICES + TAKES_OVER else "MISSED"
-            half = times[len(times) // 2]
-            print(f"killed: of {len(times)} accounts the first is up after {times[0]} s, half after {half} s, all after {times[-1]} s")
-            print(f"target: all {TAKES_OVER} s after the group has noticed, which takes {NOTICES} s: {met}")
-            stopped = takes("it stops", second.stop)
-    place = ("--data", folder / "b", "--kafka", kafka)
-    checked = takes("verify", lambda: verified(*place))
+    with cluster(folder, kafka, binance, PREFIX, UNLIMITED, accounts) as start:
+        first, opened = takes("a session begins", lambda: start("a"))
+        assert len(owned(first)) == count
+        second, joined = takes("a second node begins", lambda: start("b"))
+        _, shared = takes("it has its share", lambda: eventually("they share", lambda: share(first, second, accounts), UP_MAX))
+        before = len(owned(second))
+        time.sleep(seconds)  # what is measured is how much has happened meanwhile
+        first.kill()
+        begun, known, times = time.monotonic(), before, []
+        while known < count:
+            time.sleep(0.1)
+            now = len(owned(second))
+            times += [round(time.monotonic() - begun, 2)] * (now - known)
+            known = now
+            assert time.monotonic() - begun < UP_MAX, f"{known} of {count} are up"
+        met = "met" if times[-1] <= NOTICES + TAKES_OVER else "MISSED"
+        half = times[len(times) // 2]
+        print(f"killed: of {len(times)} accounts the first is up after {times[0]} s, half after {half} s, all after {times[-1]} s")
+        print(f"target: all {TAKES_OVER} s after the group has noticed, which takes {NOTICES} s: {met}")
+        _, stopped = takes("it stops", second.stop)
+    _, checked = takes("verify", lambda: verified("--data", folder / "b", "--kafka", kafka, "--prefix", PREFIX))
     return {
         "accounts": count,
         "seconds": seconds,
         "session_begins_s": opened,
-        "second_joins_s": joined,
+        "second_joins_s": joined + shared,
         "taken_over": len(times),
         "first_s": times[0],
         "half_s": half,
@@ -102,7 +83,7 @@ def main():
     options.add_argument("--accounts", type=int, default=100)
     options.add_argument("--seconds", type=float, default=60, help="how long they trade before one is killed")
     given = options.parse_args()
-    with tempfile.TemporaryDirectory() as folder, broker() as kafka, vendor("binance", "--symbols", ",".join(SYMBOLS), "--rate", "100") as binance:
+    with tempfile.TemporaryDirectory() as folder, broker() as kafka, vendor("binance", "--symbols", "BTCUSD,ETHUSD", "--rate", "100") as binance:
         figures = measure(Path(folder), kafka.address, binance.http.removeprefix("http://"), given.accounts, given.seconds)
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n")

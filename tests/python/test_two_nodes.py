@@ -69,12 +69,12 @@ def vendor():
 
 
 @contextmanager
-def cluster(tmp_path, brokers: str, vendor: str, prefix: str, environment: dict | None = None):
+def cluster(tmp_path, brokers: str, vendor: str, prefix: str, environment: dict | None = None, accounts: list[str] = ACCOUNTS):
     """Starts nodes of one configuration, each with a folder of its own: `start("a")`."""
     file = tmp_path / "node.toml"
     config = MARKET.format(address=vendor)
     config += INSTRUMENT.format(symbol="BTCUSD", base="BTC", size_scale=5) + INSTRUMENT.format(symbol="ETHUSD", base="ETH", size_scale=4)
-    for number, account in enumerate(ACCOUNTS):
+    for number, account in enumerate(accounts):
         config += ACCOUNT.format(account=account, symbol=("BTCUSD", "ETHUSD")[number % 2])
     file.write_text(config)
     nodes = []
@@ -97,10 +97,10 @@ def owned(node: Node) -> set[str]:
     return {cell["account"] for cell in node.status()["cells"] if cell["halted"] is None}
 
 
-def share(first: Node, second: Node) -> bool:
+def share(first: Node, second: Node, accounts: list[str] = ACCOUNTS) -> bool:
     """Whether each has some of the accounts, and together they have each once."""
     here, there = owned(first), owned(second)
-    return bool(here and there) and not here & there and here | there == set(ACCOUNTS)
+    return bool(here and there) and not here & there and here | there == set(accounts)
 
 
 def has_all(node: Node) -> bool:

@@ -10,12 +10,11 @@ use super::Entry;
 use crate::LiveError;
 use crate::chunk::{Chunk, Decoder, MarketTopic};
 
-/// How long to wait for records that are known to be there.
+/// How long to wait for records that are known to be there, and how often to look.
 const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How long the first offset of a partition is taken for the first: retention deletes by the minute.
 const KEPT_FOR: Duration = Duration::from_secs(1);
-/// How often it is looked whether they are.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// So many offsets are passed over by reading: to begin anew at another place takes longer.
 const SKIPPED_MAX: u64 = 4096;
 /// Records asked for at a time.

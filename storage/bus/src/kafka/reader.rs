@@ -173,7 +173,12 @@ impl KafkaReader {
     }
 }
 
-fn list(topic: &Topic, partition: u32, offset: Option<u64>) -> Result<TopicPartitionList, BusError> {
+/// A partition as the client wants it, to be fetched from an offset where one is given.
+pub(super) fn list(
+    topic: &Topic,
+    partition: u32,
+    offset: Option<u64>,
+) -> Result<TopicPartitionList, BusError> {
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let mut list = TopicPartitionList::with_capacity(1);
     let partition = i32::try_from(partition).unwrap_or(i32::MAX);
@@ -241,17 +246,15 @@ impl Reader for KafkaReader {
     fn set(&mut self, position: &Position) -> Result<(), BusError> {
         let Position { topic, partition, offset } = position;
         self.catalog.check(topic, *partition)?;
-        if !self.topics.iter().any(|places| places.topic == *topic) {
+        let known = self.topics.iter().position(|places| places.topic == *topic);
+        if known.is_none() {
             self.consumer.find(topic);
         }
         self.assign(topic, *partition, *offset)?;
-        let index = match self.topics.iter().position(|places| places.topic == *topic) {
-            Some(index) => index,
-            None => {
-                self.topics.push(Places { topic: topic.clone(), places: Vec::new() });
-                self.topics.len() - 1
-            }
-        };
+        let index = known.unwrap_or_else(|| {
+            self.topics.push(Places { topic: topic.clone(), places: Vec::new() });
+            self.topics.len() - 1
+        });
         let places = &mut self.topics[index].places;
         if places.len() <= *partition as usize {
             places.resize(*partition as usize + 1, None);

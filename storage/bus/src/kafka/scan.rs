@@ -4,14 +4,13 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::Offset;
 
 use super::consumers::{Lent, Use};
 use super::context::Context;
 use super::message::{offset_of, stored};
+use super::reader::list;
 use super::topics::{Catalog, watermarks};
 use crate::bus::{Position, Scan, Stored};
 use crate::error::BusError;
@@ -36,23 +35,20 @@ impl KafkaScan {
         of: Use,
         timeout: Duration,
     ) -> Result<Self, BusError> {
-        let mut bounds = catalog.bounds(&from.topic, from.partition)?;
-        let from = Position { offset: from.offset.max(bounds.start), ..from.clone() };
-        let doing = || format!("read {}/{}", from.topic, from.partition);
+        catalog.check(&from.topic, from.partition)?;
         let consumer = catalog.consumers().take(of)?;
-        if of == Use::ScanAll {
+        let bounds = match of {
             // The end for this client, which sees more.
-            bounds = watermarks(&consumer, context, &from.topic, from.partition, timeout)?;
-        }
+            Use::ScanAll => watermarks(&consumer, context, &from.topic, from.partition, timeout)?,
+            _ => catalog.bounds(&from.topic, from.partition)?,
+        };
+        let from = Position { offset: from.offset.max(bounds.start), ..from.clone() };
         let ended = from.offset >= bounds.end;
         if !ended {
             consumer.find(&from.topic);
-            let mut list = TopicPartitionList::with_capacity(1);
-            let partition = i32::try_from(from.partition).unwrap_or(i32::MAX);
-            let offset = i64::try_from(from.offset).unwrap_or(i64::MAX);
-            list.add_partition_offset(from.topic.as_str(), partition, Offset::Offset(offset))
-                .and_then(|()| consumer.assign(&list))
-                .map_err(|error| context.error(&doing(), &error))?;
+            let list = list(&from.topic, from.partition, Some(from.offset))?;
+            let doing = || format!("read {}/{}", from.topic, from.partition);
+            consumer.assign(&list).map_err(|error| context.error(&doing(), &error))?;
         }
         Ok(Self { consumer, context: context.clone(), from, end: bounds.end, timeout, ended })
     }

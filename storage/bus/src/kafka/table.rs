@@ -10,8 +10,8 @@ use crate::error::BusError;
 /// Records taken at a time.
 const TAKEN_MAX: usize = 1024;
 
-/// The last records of the partition's keys, of all or of one, by a scan from its beginning. Holds at most one record of each, and what is taken at a
-/// time.
+/// The last records of the partition's keys, of all or of one, by a scan from its beginning. Holds at most one record of
+/// each, and what is taken at a time.
 pub(super) fn read(mut scan: Box<dyn Scan>, key: Option<&[u8]>) -> Result<Vec<Stored>, BusError> {
     let mut found: BTreeMap<Bytes, Stored> = BTreeMap::new();
     loop {
